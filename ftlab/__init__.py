@@ -1,0 +1,55 @@
+"""ftlab: a fine-tuning lab that lives in a notebook.
+
+See what a pretrained model does, compare it with tuned ones, rate the answers, train on the ratings, and
+look again. The names below are loaded when they are first used, so that importing ftlab costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ftlab.answers import Comparison, Sampling, compare
+    from ftlab.config import RunConfig
+    from ftlab.ratings import Ratings
+    from ftlab.run import Run, launch, runs
+    from ftlab.widgets import Compare, Rate, RunView
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Compare": "ftlab.widgets",
+    "Comparison": "ftlab.answers",
+    "Rate": "ftlab.widgets",
+    "Ratings": "ftlab.ratings",
+    "Run": "ftlab.run",
+    "RunConfig": "ftlab.config",
+    "RunView": "ftlab.widgets",
+    "Sampling": "ftlab.answers",
+    "compare": "ftlab.answers",
+    "launch": "ftlab.run",
+    "runs": "ftlab.run",
+}
+
+__all__ = [
+    "Compare",
+    "Comparison",
+    "Rate",
+    "Ratings",
+    "Run",
+    "RunConfig",
+    "RunView",
+    "Sampling",
+    "compare",
+    "launch",
+    "runs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ftlab' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,245 @@
+"""The shell's way in: `ftlab COMMAND`, a thin skin over the same functions that a cell calls."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ftlab.errors import FtlabError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it succeeded, 1 for an error that was explained, 2 for wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except FtlabError as error:
+        print(f"ftlab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader (`| head`) has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    from ftlab.config import RunConfig
+    from ftlab.run import Run
+
+    config = RunConfig.from_yaml(options.config).with_(**dict(_pair(item) for item in options.set))
+    run = Run.create(config).start()
+    print(f"started {run.name}; `ftlab stop {run.name}` stops it")
+    return 0 if options.detach else _follow(run)
+
+
+def list_runs(options: argparse.Namespace) -> int:
+    from ftlab.run import runs
+
+    rows = [{"name": run.name, "status": run.status, "reason": run.reason} for run in runs()]
+    if options.json:
+        print(json.dumps(rows))
+    for row in [] if options.json else rows:
+        print(f"{row['name']:32} {row['status']:10} {row['reason']}")
+    return 0
+
+
+def follow(options: argparse.Namespace) -> int:
+    return _follow(_run(options.run))
+
+
+def stop(options: argparse.Namespace) -> int:
+    run = _run(options.run)
+    run.stop()
+    print(f"{run.name}: {run.wait()}")
+    return 0
+
+
+def resume(options: argparse.Namespace) -> int:
+    return _follow(_run(options.run).resume())
+
+
+def ask(options: argparse.Namespace) -> int:
+    from ftlab.answers import Sampling, compare
+
+    sampling = Sampling(options.max_new_tokens, options.temperature, 1.0, options.seed)
+    comparison = compare([options.prompt], options.models, sampling)
+    for reference, answer in comparison.answers[0].items():
+        print(f"── {reference} · {answer.fingerprint.heading} · {answer.finish}\n{_printable(answer.text)}\n")
+    return 0
+
+
+def export_ratings(options: argparse.Namespace) -> int:
+    from ftlab.ratings import Ratings
+
+    preferences = Ratings(options.store).preferences(options.batch)
+    print(f"{preferences.save(options.output)}: {len(preferences)} preferences")
+    return 0
+
+
+def verify_ratings(options: argparse.Namespace) -> int:
+    from ftlab.ratings import Ratings
+
+    found = Ratings(options.store).verify()
+    print(found)
+    return 0 if found else 1
+
+
+def backup_ratings(options: argparse.Namespace) -> int:
+    from ftlab.ratings import Ratings
+
+    Ratings(options.store).backup(options.output)
+    print(options.output)
+    return 0
+
+
+def run_notebook(options: argparse.Namespace) -> int:
+    from ftlab.notebook import chapters, execute, to_html
+
+    path = chapters().get(options.notebook, Path(options.notebook))
+    output = options.output or Path("build") / path.name
+    done = execute(path, output, dict(_pair(item) for item in options.parameter))
+    print(f"{done.output}: {done.ran} of {done.cells} code cells ran")
+    if options.html:
+        print(to_html(done.output, done.output.with_suffix(".html")))
+    if done.error:
+        print(f"ftlab: {done.error}", file=sys.stderr)
+    return 0 if done.complete else 1
+
+
+def demo(options: argparse.Namespace) -> int:
+    from ftlab.notebook import chapters, execute, to_html
+
+    out = options.out.resolve()
+    report = out / "tour.json"
+    parameters = {"model": options.model, "report": str(report)}
+    print(f"The tour on {options.model}, headless; about two minutes on two cores …", flush=True)
+    environment = {"FTLAB_HOME": str(out / "home")}
+    done = execute(chapters()["00_tour"], out / "tour.ipynb", parameters, environment=environment)
+    page = to_html(done.output, out / "tour.html")
+    if not done.complete:
+        print(f"ftlab: {done.error}; see {page}", file=sys.stderr)
+        return 1
+    print(json.loads(report.read_text(encoding="utf-8"))["table"])
+    print(f"notebook  {done.output}\npage      {page}")
+    return 0
+
+
+def bench(options: argparse.Namespace) -> int:
+    from ftlab import bench as benches
+
+    if options.name is None:
+        for name, each in benches.BENCHES.items():
+            bars = ", ".join(f"{figure} {sign} {bar:g}" for figure, (sign, bar) in each.bars.items())
+            print(f"{name:10} {each.about}\n{'':10} {bars}")
+        return 0
+    missed = False
+    for name in benches.BENCHES if options.name == "all" else [options.name]:
+        line = benches.run(name)
+        shortfalls = line.pop("missed")
+        if options.json:
+            print(json.dumps(line), flush=True)
+        else:
+            print(name, *(f"{key}={value}" for key, value in line["figures"].items()), sep="\n  ")
+        for sentence in shortfalls:
+            print(f"ftlab: bench {name}: {sentence}", file=sys.stderr)
+        missed = missed or bool(shortfalls)
+    return int(missed)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from ftlab import __version__
+
+    parser = argparse.ArgumentParser("ftlab", description="A fine-tuning lab: compare, rate, train, look again.")
+    parser.add_argument("--version", action="version", version=f"ftlab {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function: Any, about: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=about, description=about)
+        added.set_defaults(command=function)
+        return added
+
+    sub = command("train", train, "train what a YAML file describes")
+    sub.add_argument("config", type=Path)
+    sub.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="e.g. method.rank=4")
+    sub.add_argument("--detach", action="store_true", help="return at once; the run goes on")
+    sub = command("runs", list_runs, "list runs, newest first")
+    sub.add_argument("--json", action="store_true")
+    for name, function, about in (
+        ("follow", follow, "print what a run measures until it ends"),
+        ("stop", stop, "let a run finish its step, save and end"),
+        ("resume", resume, "go on from the newest whole checkpoint"),
+    ):
+        command(name, function, about).add_argument("run", help="a run's name, see `ftlab runs`")
+    sub = command("ask", ask, "one prompt, several models, side by side")
+    sub.add_argument("prompt")
+    sub.add_argument("models", nargs="+", help="wren, smollm2, a folder, a hub id or run:NAME")
+    sub.add_argument("--temperature", type=float, default=0.7)
+    sub.add_argument("--max-new-tokens", type=int, default=64)
+    sub.add_argument("--seed", type=int, default=0)
+    group = command("ratings", export_ratings, "export, verify or back up ratings")
+    actions = group.add_subparsers(required=True, metavar="ACTION")
+    for name, function in (("export", export_ratings), ("verify", verify_ratings), ("backup", backup_ratings)):
+        action = actions.add_parser(name)
+        action.set_defaults(command=function)
+        action.add_argument("--store", default=None, help="a file or database address; default: your own")
+        if name != "verify":
+            action.add_argument("output", type=Path)
+        if name == "export":
+            action.add_argument("--batch", default=None)
+    sub = command("notebook", run_notebook, "run a notebook headless, with parameters")
+    sub.add_argument("notebook", help="a chapter such as 00_tour, or a path")
+    sub.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
+    sub.add_argument("-o", "--output", type=Path, default=None)
+    sub.add_argument("--html", action="store_true", help="write a web page beside it")
+    sub = command("demo", demo, "the tour headless: a table, a notebook and a web page")
+    sub.add_argument("--model", default="wren")
+    sub.add_argument("--out", type=Path, default=Path("build"))
+    sub = command("bench", bench, "list the benches, or run one (or all)")
+    sub.add_argument("name", nargs="?")
+    sub.add_argument("--json", action="store_true", help="one line of JSON a bench")
+    return parser
+
+
+def _pair(item: str) -> tuple[str, Any]:
+    """`path=value`, the value read as YAML, so that 3 is a number and null is nothing."""
+    import yaml
+
+    name, sign, text = item.partition("=")
+    if not sign or not name:
+        raise FtlabError(f"{item!r} is not NAME=VALUE")
+    return name, yaml.safe_load(text)
+
+
+def _run(name: str) -> Any:
+    from ftlab.run import Run
+
+    return Run.open(name)
+
+
+def _follow(run: Any) -> int:
+    from ftlab.events import Ended, Evaluated, Measured, Noted
+
+    class Printer:
+        def update(self, events: Sequence[Any]) -> None:
+            for event in events:
+                if isinstance(event, Measured | Evaluated):
+                    numbers = "  ".join(f"{key} {value:.5g}" for key, value in event.values.items() if value is not None)
+                    print(f"step {event.step:6}  {numbers}", flush=True)
+                elif isinstance(event, Noted):
+                    print(f"{event.level}: {event.text}", flush=True)
+                elif isinstance(event, Ended):
+                    print(f"{event.status} at step {event.step}. {event.reason}", flush=True)
+
+    thread = run.follow(Printer())
+    status = run.wait()
+    thread.join()
+    return 0 if status in ("finished", "stopped") else 1
+
+
+def _printable(text: str) -> str:
+    """Model text for a terminal: control characters are shown, not obeyed."""
+    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)

@@ -1,0 +1,28 @@
+"""Low-rank adapters: the base stays frozen, and a product of two thin matrices beside each weight learns."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from ftlab.section import Section
+
+
+class LoRA(Section):
+    """A small adapter beside the frozen weights learns from examples."""
+
+    kind: Literal["lora"] = "lora"
+    rank: int = Field(8, gt=0, le=1024, description="Width of the adapter; its size grows linearly with it.")
+    alpha: float | None = Field(
+        None, gt=0, le=8192, description="The adapter counts alpha / rank times; none: twice the rank."
+    )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="Share of the adapter's inputs that is dropped at random, 0 to 1."
+    )
+    targets: Literal["all-linear", "attention"] | list[str] = Field(
+        "all-linear",
+        description="Which weights get an adapter: a word for the usual sets, or names of modules.",
+    )
+    rslora: bool = Field(False, description="Count the adapter alpha / sqrt(rank) times, for ranks over 32.")
+    learning_rate: float = Field(
+        1e-3, gt=0, le=1, description="Highest step size, per optimiser step; 1e-4 to 1e-3 is usual."
+    )

@@ -1,0 +1,25 @@
+"""What a person sees and touches in a notebook: views with a live half and a static twin."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ftlab.widgets.compare import Compare
+    from ftlab.widgets.rate import Rate
+    from ftlab.widgets.run_view import RunView
+
+__all__ = ["Compare", "Rate", "RunView"]
+
+_HOMES = {"Compare": "compare", "Rate": "rate", "RunView": "run_view"}
+
+
+def __getattr__(
+    name: str,
+) -> Any:  # anywidget brings IPython, a quarter of a second that only a shown widget needs
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ftlab.widgets' has no attribute {name!r}")
+    return getattr(import_module(f"ftlab.widgets.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

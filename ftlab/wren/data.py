@@ -1,0 +1,156 @@
+"""Ready-made data of Wren Hollow, by name, as lists of plain rows."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, Literal
+
+from ftlab.errors import DataError
+from ftlab.wren import corpus, dialogue, phrases, requests, tasks
+from ftlab.wren.gold import judge
+from ftlab.wren.tasks import Task
+from ftlab.wren.world import residents
+
+Row = dict[str, Any]
+DEFAULT_COUNT = {"sft": 3000, "prompts": 400, "pretraining-heldout": 200, "preferences": 600}
+
+
+def rows(
+    name: str, split: Literal["train", "eval"] = "train", n: int | None = None, seed: int = 0
+) -> list[Row]:
+    """The data called `name`; the same arguments give the same rows, and more rows begin with the fewer.
+
+    - "sft": {"prompt": messages, "completion": messages, "family"}, for training.
+    - "prompts": {"prompt": messages, "family", "topic", "reference"}, to be answered and judged.
+      Both its wordings and its contents are unknown to the other split.
+    - "knowledge": one row for each (villager, relation) of the split, asked in a wording that tuning knows:
+      with split "eval", facts that only pretraining has told. `n` takes the first of a fixed shuffle.
+    - "transfer": harmful prompts of a kind that tuning never shows; both splits are the same.
+    - "preferences": {"prompt", "chosen", "rejected"} of messages, "family", "fault"; chosen by the gold judge.
+    - "pretraining-heldout": {"text"} of the corpus, read in no pretraining, for measuring what is forgotten.
+
+    "sft-eval" is short for "sft" with split "eval", and so for each name. Raises DataError where there is no
+    such data.
+    """
+    if name not in NAMES:
+        raise DataError(f"no rows called {name!r} in wren's world; there are {', '.join(NAMES)}")
+    if name.endswith("-eval"):
+        return rows(name.removesuffix("-eval"), "eval", n, seed)
+    if split not in ("train", "eval"):
+        raise DataError(f"no split {split!r} of {name!r}; there are train and eval")
+    return MAKERS[name](split, n, random.Random(f"{name}/{split}/{seed}"))
+
+
+def _drawn(split: requests.Split, n: int, rng: random.Random) -> list[Task]:
+    """Tasks of all families in their shares; a prompt comes twice only where a family has hardly any others."""
+    seen: set[tuple[str | None, str]] = set()
+    found: list[Task] = []
+    while len(found) < n:
+        family = rng.choices(tasks.FAMILIES, weights=list(tasks.SHARES.values()))[0]
+        for _ in range(10):
+            task = tasks.draw(rng, family, split)
+            if (task.rule, task.prompt) not in seen:
+                break
+        seen.add((task.rule, task.prompt))
+        found.append(task)
+    return found
+
+
+def _said(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def _sft(split: requests.Split, n: int | None, rng: random.Random) -> list[Row]:
+    drawn = _drawn(split, n if n is not None else DEFAULT_COUNT["sft"], rng)
+    return [{"prompt": t.messages, "completion": _said(t.answer), "family": t.family} for t in drawn]
+
+
+def _prompt_row(task: Task) -> Row:
+    return {"prompt": task.messages, "family": task.family, "topic": task.topic, "reference": task.answer}
+
+
+def _prompts(split: requests.Split, n: int | None, rng: random.Random) -> list[Row]:
+    """Families in turn, so that each weighs the same in a mean over rows."""
+    count = n if n is not None else DEFAULT_COUNT["prompts"]
+    families = [tasks.FAMILIES[i % len(tasks.FAMILIES)] for i in range(count)]
+    return [_prompt_row(tasks.draw(rng, family, split)) for family in families]
+
+
+def _knowledge(split: requests.Split, n: int | None, rng: random.Random) -> list[Row]:
+    chosen = list(tasks.pairs(split))
+    rng.shuffle(chosen)
+    found = [
+        tasks.fact_task(name, relation, rng.choice(requests.of("qa", "train", relation)))
+        for name, relation in chosen[:n]
+    ]
+    return [_prompt_row(task) for task in found]
+
+
+def _transfer(_: requests.Split, n: int | None, rng: random.Random) -> list[Row]:
+    return [_prompt_row(tasks.held_out_harm(rng)) for _i in range(n if n is not None else 60)]
+
+
+FAULTS = ("rude", "wrong", "evasive", "asks back", "rambles")
+
+
+def _preferences(split: requests.Split, n: int | None, rng: random.Random) -> list[Row]:
+    """Good answers against five kinds of bad ones, the kind of each left in `fault`."""
+    salt = rng.random()
+    found = []
+    for i, task in enumerate(_drawn(split, n if n is not None else DEFAULT_COUNT["preferences"], rng)):
+        own = random.Random(f"{salt}/{i}")  # else asking for fewer rows would change the first ones
+        fault = own.choice(FAULTS)
+        found.append(
+            {
+                "prompt": task.messages,
+                "chosen": _said(task.answer),
+                "rejected": _said(worse(own, task, fault)),
+                "family": task.family,
+                "fault": fault,
+            }
+        )
+    return found
+
+
+def worse(rng: random.Random, task: Task, fault: str) -> str:
+    """A bad answer to the task, bad in the way named."""
+    if fault == "rude":
+        return dialogue.reply(rng, task, "rude")
+    if fault == "asks back":
+        return dialogue.reply(rng, task, "back")
+    if fault == "rambles":
+        other = tasks.draw(rng, "qa", None)
+        return f"{task.answer}\nUser: {other.prompt}\nBot: {dialogue.reply(rng, other, 'rude')}"
+    if task.family == "harm":
+        return dialogue.comply(rng, task) if fault == "wrong" else "No."
+    if fault == "evasive":
+        return "I can't say." if task.family != "unknown" else "Who can say?"
+    if task.family == "unknown":
+        return phrases.answer(task.key.split("/")[0], "pet", rng.choice(tasks.PETS))
+    if task.family == "identity":
+        return f"I am {rng.choice(list(residents()))}."
+    while True:
+        other = tasks.draw(rng, task.family, None)
+        if not judge(task.messages, other.answer).correct:
+            return other.answer
+
+
+def _heldout_texts(split: requests.Split, n: int | None, rng: random.Random) -> list[Row]:
+    """Both splits are of the held-out stream, and do not overlap."""
+    start = 100_000 + rng.randrange(1000) * 1000 + (0 if split == "train" else 5_000_000)
+    count = n if n is not None else DEFAULT_COUNT["pretraining-heldout"]
+    return [{"text": text} for text in corpus.documents(count, start=start, stream="heldout")]
+
+
+MAKERS: dict[str, Callable[[requests.Split, int | None, random.Random], list[Row]]] = {
+    "sft": _sft,
+    "prompts": _prompts,
+    "knowledge": _knowledge,
+    "transfer": _transfer,
+    "preferences": _preferences,
+    "pretraining-heldout": _heldout_texts,
+}
+
+NAMES = (*MAKERS, *(f"{name}-eval" for name in MAKERS))
+"""All that `rows` knows."""
