@@ -46,9 +46,10 @@ class Sampling:
         if self.top_p == 0:
             raise ConfigError("top_p is 0, which keeps no token; take temperature=0 for the likeliest one")
 
-    def row_seed(self, index: int) -> int:
-        """The seed of prompt `index` of a batch, the same for every model and whatever stands beside it."""
-        return int.from_bytes(hashlib.sha256(f"{self.seed}:{index}".encode()).digest()[:8], "big") >> 1
+    def row_seed(self, messages: Sequence[Mapping[str, str]]) -> int:
+        """The seed of one conversation: the same for every model, in whatever list or batch it stands."""
+        told = json.dumps([self.seed, [[message["role"], message["content"]] for message in messages]])
+        return int.from_bytes(hashlib.sha256(told.encode()).digest()[:8], "big") >> 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,9 @@ class Answer:
             mark["sampling"] = Sampling(**mark["sampling"])
             return cls(**{**values, "fingerprint": Fingerprint(**mark)})
         except (KeyError, TypeError) as error:
-            raise DataError(f"this is no answer: {error}; fields found: {', '.join(sorted(values))}") from error
+            raise DataError(
+                f"this is no answer: {error}; fields found: {', '.join(sorted(values))}"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +329,9 @@ def word_diff(before: str, after: str) -> list[Word]:
     """
     old, new = _words(before), _words(after)
     pieces: list[Word] = []
-    for kind, from_old, to_old, from_new, to_new in difflib.SequenceMatcher(None, old, new, False).get_opcodes():
+    for kind, from_old, to_old, from_new, to_new in difflib.SequenceMatcher(
+        None, old, new, False
+    ).get_opcodes():
         if kind == "equal":
             pieces.append(Word("".join(new[from_new:to_new]), "same"))
             continue
@@ -403,7 +408,9 @@ class _Parts:
     """What has come in so far of each answer, so that a cancelled one keeps its text and its proof."""
 
     def __init__(self, chats: list[list[Message]], names: list[str]) -> None:
-        self.open: dict[tuple[str, int], list[str]] = {(name, i): [] for name in names for i in range(len(chats))}
+        self.open: dict[tuple[str, int], list[str]] = {
+            (name, i): [] for name in names for i in range(len(chats))
+        }
         self.marks: dict[str, Fingerprint] = {}
         self.chats = chats
 
@@ -433,7 +440,9 @@ def _raised(line: Mapping[str, Any]) -> FtlabError:
     kind = getattr(errors, str(line.get("kind")), FtlabError)
     known = isinstance(kind, type) and issubclass(kind, FtlabError)
     text = str(line["error"])
-    return kind(text) if known and kind is not FtlabError else FtlabError(f"{line.get('kind', 'error')}: {text}")
+    return (
+        kind(text) if known and kind is not FtlabError else FtlabError(f"{line.get('kind', 'error')}: {text}")
+    )
 
 
 def _within(name: str, value: float, low: float, high: float, *, whole: bool = False) -> None:

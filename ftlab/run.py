@@ -1,6 +1,7 @@
 """A run: a folder, and the process that fills it.
 
     NAME/config.json      what was asked for
+         data.json        hashes of the files that it was to learn from, as they were then
          events.jsonl     what happened, a line each
          log.txt          what trainer and libraries printed
          process.json     which process trains, written by its parent before it begins
@@ -15,6 +16,9 @@ new kernel is no different from having started it.
 
 import contextlib
 import fcntl
+import hashlib
+import json
+import itertools
 import logging
 import os
 import signal
@@ -38,6 +42,7 @@ Status = Literal["created", "starting", "running", "finished", "stopped", "diver
 ENDS = ("finished", "stopped", "diverged", "failed")
 
 CONFIG = "config.json"
+DATA = "data.json"
 STOP = "stop"
 _NOW = b"now"
 LOOK_SECONDS = 0.06
@@ -86,6 +91,7 @@ class Run:
             with tempfile.TemporaryDirectory(prefix=".new-", dir=root, ignore_cleanup_errors=True) as draft:
                 for name in _names(config):
                     text = config.with_(name=name).to_json()
+                    write_whole(Path(draft) / DATA, json.dumps(_data_hashes(config)).encode("ascii"))
                     write_whole(Path(draft) / CONFIG, text.encode("utf-8"))
                     with contextlib.suppress(FileExistsError):
                         _rename_new(Path(draft), root / name)
@@ -414,9 +420,39 @@ class Following(threading.Thread):
 
 
 def launch(config: RunConfig | None = None, /, **fields: Any) -> Run:
-    """Creates and starts: `launch(method="lora", model="wren", epochs=2)`, or a RunConfig with fields to replace."""
+    """Creates and starts: `launch(method="lora", model="wren", epochs=2)`, or a RunConfig with fields to replace.
+
+    With a name, a run that was launched under it with the same configuration on the same data is given back as it
+    stands, going on or over, so that a cell finds its run again after a restart of the kernel; where the name was
+    given to another run, this one is called NAME-2, -3…
+    """
     chosen = RunConfig(**fields) if config is None else config.with_(fields)
-    return Run.create(chosen).start()
+    if not chosen.name:
+        return Run.create(chosen).start()
+    for name in _numbered(chosen.name):
+        named = chosen.with_(name=name)
+        if not (runs_folder() / name).exists():
+            return Run.create(named).start()
+        run = Run.open(name)
+        if _is_of(run, named.anchored()):
+            return run.start() if run.status == "created" else run
+    raise AssertionError  # there is always another number
+
+
+def _is_of(run: Run, config: RunConfig) -> bool:
+    """Whether the run was made of this configuration and these data."""
+    is_same = run.config.to_dict() == config.to_dict()
+    return is_same and read_json(run.folder / DATA) == _data_hashes(config)
+
+
+def _data_hashes(config: RunConfig) -> dict[str, str]:
+    """sha256 of each data file that can be read; what cannot is the trainer's to tell."""
+    hashes = {}
+    for source in (config.data.train, config.data.eval):
+        if source is not None and not source.startswith("wren:") and Path(source).is_file():
+            with Path(source).open("rb") as file:
+                hashes[source] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
 
 
 def runs() -> list[Run]:
@@ -441,9 +477,13 @@ def _names(config: RunConfig) -> Iterator[str]:
     if config.name:
         yield config.name
         return
-    yield config.title
-    for number in range(2, 100_000):
-        yield f"{config.title[:73]}-{number}"
+    yield from _numbered(config.title)
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    for number in itertools.count(2):
+        yield f"{name[:73]}-{number}"
 
 
 def _rename_new(source: Path, target: Path) -> None:

@@ -10,7 +10,6 @@ from types import ModuleType
 import ftlab
 from ftlab.warm import server
 
-
 PACKAGE = Path(ftlab.__file__).parent
 
 

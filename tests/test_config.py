@@ -25,7 +25,10 @@ def complaint(**values):
     ("values", "wanted"),
     [
         ({"epohcs": 3}, ["epohcs: no such key (value 3); did you mean 'epochs'?"]),
-        ({"method": {"kind": "lora", "rnak": 3}}, ["method.rnak: no such key (value 3); did you mean 'rank'?"]),
+        (
+            {"method": {"kind": "lora", "rnak": 3}},
+            ["method.rnak: no such key (value 3); did you mean 'rank'?"],
+        ),
         (
             {"method": {"kind": "dpo", "adapter": {"rnk": 3}}},
             ["method.adapter.rnk: no such key (value 3); did you mean 'rank'?"],
@@ -33,7 +36,10 @@ def complaint(**values):
         ({"method": "lroa"}, ["method: there is no 'lroa'; did you mean 'lora'?"]),
         ({"method": {"rank": 3}}, ["method: has no 'kind' to say which method it is: {\"rank\": 3}"]),
         ({"method": {"kind": "lora", "rank": -1}}, ["method.rank: input should be greater than 0, not -1"]),
-        ({"data": {"mask": "none"}}, ["data.mask: input should be 'completion', 'assistant' or 'all', not \"none\""]),
+        (
+            {"data": {"mask": "none"}},
+            ["data.mask: input should be 'completion', 'assistant' or 'all', not \"none\""],
+        ),
         ({"epochs": float("nan")}, ["epochs: input should be a finite number, not NaN"]),
         ({"zzz": 1}, ["zzz: no such key (value 1); there are name, model, method"]),
     ],
@@ -53,7 +59,9 @@ def test_a_section_alone_complains_in_the_same_way():
         LoRA(rank=0)
 
 
-@pytest.mark.parametrize("name", ["../x", ".hidden", "a/b", "Größe", "a b", "x" * 81, "-" * 90, "a\n", "%2e%2e"])
+@pytest.mark.parametrize(
+    "name", ["../x", ".hidden", "a/b", "Größe", "a b", "x" * 81, "-" * 90, "a\n", "%2e%2e"]
+)
 def test_a_name_that_is_no_plain_folder_is_refused(name):
     assert complaint(name=name).startswith("name: ")
 
@@ -112,8 +120,14 @@ def test_a_configuration_cannot_be_changed():
 
 CONFIGS = [
     RunConfig(),
-    RunConfig(method=DPO(adapter=LoRA(targets=["q_proj"])), epochs=0.5, max_steps=3, trainer={"a": [1, {"b": None}]}),
-    RunConfig(method="lora", data={"train": "Ü ü.jsonl", "max_rows": 3}, evaluate={"prompts": ["a\nb", "yes", "1e3"]}),
+    RunConfig(
+        method=DPO(adapter=LoRA(targets=["q_proj"])), epochs=0.5, max_steps=3, trainer={"a": [1, {"b": None}]}
+    ),
+    RunConfig(
+        method="lora",
+        data={"train": "Ü ü.jsonl", "max_rows": 3},
+        evaluate={"prompts": ["a\nb", "yes", "1e3"]},
+    ),
 ]
 
 
@@ -201,4 +215,7 @@ def test_every_field_explains_itself_and_every_number_has_a_range():
 
 def test_importing_config_loads_no_training_library():
     code = "import sys; import ftlab.config; print(sorted({'torch', 'trl', 'pandas', 'yaml'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )

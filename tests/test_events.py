@@ -54,7 +54,9 @@ def test_no_number_is_written_that_json_does_not_know():
     event = Measured(1.0, 1, 0.0, {"loss": math.nan, "grad_norm": math.inf, "tokens": 3.0})
     assert decode(encode(event)) == Measured(1.0, 1, 0.0, {"loss": None, "grad_norm": None, "tokens": 3.0})
     assert b"NaN" not in encode(event)
-    assert b"Infinity" not in encode(Started(1.0, "a", 1, "cpu", {"inner": [{"x": -math.inf}]}, 1, 1, 1, 1, ""))
+    assert b"Infinity" not in encode(
+        Started(1.0, "a", 1, "cpu", {"inner": [{"x": -math.inf}]}, 1, 1, 1, 1, "")
+    )
 
 
 @given(st.text(), st.integers(0, 10**9))
@@ -126,7 +128,9 @@ def test_a_full_disk_leaves_only_whole_lines(tmp_path):
         "from pathlib import Path; from ftlab.events import Noted, append\n"
         "append(Path(sys.argv[1]), Noted(1.0, 'info', 'too long for this disk'))"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
     assert "OSError" in done.stderr
     assert read(path) == (ALL[:1], size)
     append(path, ALL[6])
@@ -147,7 +151,10 @@ def test_many_writers_in_turn_never_mix_their_lines(tmp_path):
 
 def test_importing_events_loads_nothing_else():
     code = "import sys; import ftlab.events; print(sorted({'torch', 'pydantic', 'pandas', 'numpy'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )
 
 
 @pytest.mark.parametrize("kind", [Saved, Ended])

@@ -15,7 +15,10 @@ from ftlab import picture, plots
 from ftlab.errors import DataError
 from ftlab.ratings.export import WinRate
 
-ROWS = [{"step": s, "loss": None if s == 4 else 3.0 / s} | ({"eval/loss": 4.0 / s} if s % 5 == 0 else {}) for s in range(1, 11)]
+ROWS = [
+    {"step": s, "loss": None if s == 4 else 3.0 / s} | ({"eval/loss": 4.0 / s} if s % 5 == 0 else {})
+    for s in range(1, 11)
+]
 BEFORE_AFTER = [
     {"group": "helpful", "model": "wren", "n": 40, "correct": 6},
     {"group": "helpful", "model": "run:sft", "n": 40, "correct": 34},
@@ -40,7 +43,11 @@ def png_of(html):
 
 def count(image, colour, near=40):
     wanted = tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return sum(n for n, pixel in image.getcolors(1 << 24) if max(abs(a - b) for a, b in zip(pixel, wanted, strict=True)) < near)
+    return sum(
+        n
+        for n, pixel in image.getcolors(1 << 24)
+        if max(abs(a - b) for a, b in zip(pixel, wanted, strict=True)) < near
+    )
 
 
 def contrast(one, other):
@@ -85,7 +92,9 @@ def test_bars_stand_with_n_and_their_wilson_interval():
     assert before.marker.pattern.shape != after.marker.pattern.shape
 
 
-@pytest.mark.parametrize("table", [WON, [WON], [{"a": "x", "b": "y", "rate": 0.5, "low": 0.1, "high": 0.9, "n": 3}]])
+@pytest.mark.parametrize(
+    "table", [WON, [WON], [{"a": "x", "b": "y", "rate": 0.5, "low": 0.1, "high": 0.9, "n": 3}]]
+)
 def test_win_rates_take_one_or_many_as_objects_or_mappings(table):
     [marks] = plots.win_rates(table).data
     assert 0 < marks.x[0] < 1 and "n = " in marks.y[0]
@@ -106,7 +115,9 @@ def test_a_data_frame_is_a_table_too():
 
 def test_the_gold_judges_scores_are_a_table_too():
     scores = pytest.importorskip("ftlab.wren.scores")
-    [bars] = plots.accuracy_bars([scores.Score("wren", "right", 3, 12), scores.Score("wren", "rude", 6, 12)]).data
+    [bars] = plots.accuracy_bars(
+        [scores.Score("wren", "right", 3, 12), scores.Score("wren", "rude", 6, 12)]
+    ).data
     assert list(bars.x) == ["right", "rude"] and list(bars.y) == [0.25, 0.5]
 
 
@@ -122,7 +133,9 @@ def test_every_figure_leaves_a_twin_and_is_live_only_where_somebody_looks(monkey
     monkeypatch.setenv("FTLAB_FRONTEND", front_end)
     for figure in (plots.loss_curve(ROWS), plots.win_rates(WON), plots.accuracy_bars(BEFORE_AFTER)):
         bundle = figure._repr_mimebundle_()
-        assert "<script" not in bundle["text/html"] and ("<img" in bundle["text/html"] or "<table" in bundle["text/html"])
+        assert "<script" not in bundle["text/html"] and (
+            "<img" in bundle["text/html"] or "<table" in bundle["text/html"]
+        )
         assert ("application/vnd.plotly.v1+json" in bundle) == (front_end == "lab")
 
 
@@ -132,14 +145,19 @@ def test_the_twin_of_bars_says_every_figure_and_escapes_names():
 
 
 def test_the_twin_of_a_curve_is_a_picture_with_the_curve_and_the_mark_for_its_gap():
-    gapped, whole = png_of(plots.static(plots.loss_curve(ROWS))), png_of(plots.static(plots.loss_curve(ROWS[4:])))
+    gapped, whole = (
+        png_of(plots.static(plots.loss_curve(ROWS))),
+        png_of(plots.static(plots.loss_curve(ROWS[4:]))),
+    )
     assert count(gapped, picture.PALETTE[0]) > 200
     assert count(gapped, "#b00020") > 20 and count(whole, "#b00020") == 0
     assert 'alt="Loss: training 3 at 1, 0.3 at 10; evaluation' in plots.static(plots.loss_curve(ROWS))
 
 
 def test_a_chart_without_a_finite_value_is_still_a_picture():
-    data = picture.png([picture.Line("loss", [1, 2], [None, math.nan])], title="t", x_label="step", y_label="nats")
+    data = picture.png(
+        [picture.Line("loss", [1, 2], [None, math.nan])], title="t", x_label="step", y_label="nats"
+    )
     assert Image.open(io.BytesIO(data)).size == (720, 300)
 
 

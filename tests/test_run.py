@@ -16,7 +16,7 @@ from ftlab.config import RunConfig
 from ftlab.errors import ConfigError, RunError
 from ftlab.events import Ended, Measured, Started
 from ftlab.process import Process
-from ftlab.run import LOG, PROCESS, Run, launch, runs
+from ftlab.run import ENDS, LOG, PROCESS, Run, launch, runs
 from ftlab.warm import plain
 
 ACTOR = Path(__file__).with_name("actor.py")
@@ -51,16 +51,18 @@ class Watch:
             self.batches += 1
             self._news.notify_all()
 
-    def wait_for(self, kind):
+    def wait_for(self, condition):
         with self._news:
-            assert self._news.wait_for(lambda: any(isinstance(event, kind) for event in self.events), 30)
+            assert self._news.wait_for(condition, 60)
 
 
 def at_work(run):
-    """The run once its trainer has written its figures."""
+    """The run once its trainer, which may be a resumed one, has written its figures."""
     watch = Watch()
     following = run.follow(watch)
-    watch.wait_for((Measured, Ended))
+    watch.wait_for(
+        lambda: run.status in ENDS or (run.status == "running" and isinstance(watch.events[-1], Measured))
+    )
     assert run.status == "running", run.reason
     following.stop()
     following.join(30)
@@ -139,7 +141,9 @@ def test_a_stopped_run_is_resumed_and_can_be_stopped_again():
     assert [row["step"] for row in run.metrics()] == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("act", "words"), [("finish", "trains its result further"), ("diverge", "lower learning_rate")])
+@pytest.mark.parametrize(
+    ("act", "words"), [("finish", "trains its result further"), ("diverge", "lower learning_rate")]
+)
 def test_resuming_what_has_no_future_is_refused_with_the_way_out(act, words):
     run = started(act)
     run.wait(30)
@@ -225,7 +229,11 @@ def test_a_run_outlives_the_kernel_that_started_it(number):
         "print(launch(trainer={'act': 'hold'}).name, flush=True); sys.stdin.read()"
     )
     kernel = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     with kernel:
         run = at_work(Run.open(kernel.stdout.readline().strip()))
@@ -279,14 +287,34 @@ def test_a_zombie_is_dead():
 
 
 def test_made_names_count_up_and_given_names_are_refused_when_taken():
-    assert [Run.create(RunConfig(method="lora")).name for _ in range(3)] == ["lora-wren", "lora-wren-2", "lora-wren-3"]
+    assert [Run.create(RunConfig(method="lora")).name for _ in range(3)] == [
+        "lora-wren",
+        "lora-wren-2",
+        "lora-wren-3",
+    ]
     assert Run.create(RunConfig(name="mine")).config.name == "mine"
     with pytest.raises(RunError, match=r"'mine' is there already.*another name"):
         Run.create(RunConfig(name="mine"))
 
 
+def test_the_same_launch_again_gives_the_same_run_and_another_one_gets_a_number(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}")
+    first = at_work(started(name="mine", data=str(rows)))
+    again = started(name="mine", data=str(rows))
+    assert (again, again.pid) == (first, first.pid)
+    first.stop().wait(30)
+    assert started(name="mine", data=str(rows)).status == "stopped"
+    longer = at_work(started(name="mine", data=str(rows), epochs=2))
+    assert longer.name == "mine-2"
+    assert started(name="mine", data=str(rows), epochs=2) == longer
+    rows.write_text("{ }")
+    assert started(name="mine", data=str(rows)).name == "mine-3"
+
+
 @pytest.mark.parametrize(
-    "name", ["../runs", "..", ".", "", "/etc", "a/../b", ".new-x", "%2e%2e%2f", "..%252f", "A", "a\0b", "run:../x"]
+    "name",
+    ["../runs", "..", ".", "", "/etc", "a/../b", ".new-x", "%2e%2e%2f", "..%252f", "A", "a\0b", "run:../x"],
 )
 def test_no_name_leads_out_of_the_runs_folder(name):
     with pytest.raises(RunError, match="no name of a run"):
@@ -350,7 +378,7 @@ def test_reading_by_offsets_gives_the_same_events_in_any_batching():
     data = (run.folder / "events.jsonl").read_bytes()
     chance = random.Random(0)
     for _ in range(20):
-        cuts = sorted(chance.sample(range(len(data)), 5)) + [len(data)]
+        cuts = [*sorted(chance.sample(range(len(data)), 5)), len(data)]
         found, offset = [], 0
         for cut in cuts:
             (run.folder / "events.jsonl").write_bytes(data[:cut])

@@ -52,6 +52,10 @@ BENCHES = {
         "answers from four adapters of smollm2 against four separate loads",
         {"memory_ratio": ("<=", 0.4), "time_ratio": ("<=", 0.6)},
     ),
+    "tour": Bench(
+        "the tour, headless, from the first cell to the last: time, and memory of all its processes",
+        {"seconds": ("<=", 180), "peak_mib": ("<=", 1536)},
+    ),
     "rate": Bench(
         "key press to receipt in the browser, against a bare fsync (bar: p95_ms <= 60 + 3 fsync_ms)",
         {"over_ms": ("<=", 0)},

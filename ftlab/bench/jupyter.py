@@ -218,39 +218,36 @@ class Notebook:
     def ready(self) -> None:
         """Wait until notebook and kernel are; after a reload too."""
         self.page.wait_for_function("window.jupyterapp !== undefined", timeout=60_000)
-        self.page.evaluate(f"async () => {{ {_PANEL} }}")
+        self.in_panel("")
+
+    def in_panel(self, script: str, argument: Any = None) -> Any:
+        """What the body of an async JavaScript function returns that sees `app`, `panel` and `argument`."""
+        return self.page.evaluate(f"async (argument) => {{ {_PANEL} {script} }}", argument)
 
     def run(self, index: int, *, wait: bool = True) -> None:
         """Run the cell at `index` (from 0) like somebody who presses Ctrl+Enter; `wait` for its end."""
-        run = f"""async ([index, wait]) => {{ {_PANEL}
-          panel.content.activeCellIndex = index;
+        script = """
+          panel.content.activeCellIndex = argument.index;
           const done = app.commands.execute('notebook:run-cell');
-          if (wait) await done;
-        }}"""
-        self.page.evaluate(run, [index, wait])
+          if (argument.wait) await done;
+        """
+        self.in_panel(script, {"index": index, "wait": wait})
 
     def outputs(self, index: int) -> list[dict[str, Any]]:
         """The outputs of a cell, as saved in a notebook file."""
-        return list(
-            self.page.evaluate(
-                f"async (index) => {{ {_PANEL} return panel.content.widgets[index].model.outputs.toJSON(); }}",
-                index,
-            )
-        )
+        return list(self.in_panel("return panel.content.widgets[argument].model.outputs.toJSON();", index))
 
     def save(self) -> None:
         """Save the file."""
-        self.page.evaluate(f"async () => {{ {_PANEL} await panel.context.save(); }}")
+        self.in_panel("await panel.context.save();")
 
     def restart(self) -> None:
         """Restart the kernel without Lab's question."""
-        self.page.evaluate(f"async () => {{ {_PANEL} await panel.sessionContext.session.kernel.restart(); }}")
+        self.in_panel("await panel.sessionContext.session.kernel.restart();")
 
     def kernel_id(self) -> str:
         """Id of the kernel, as `api/kernels` lists it."""
-        return str(
-            self.page.evaluate(f"async () => {{ {_PANEL} return panel.sessionContext.session.kernel.id; }}")
-        )
+        return str(self.in_panel("return panel.sessionContext.session.kernel.id;"))
 
     def reload(self) -> None:
         """Load the page again, as a person does with F5."""

@@ -26,12 +26,12 @@ CORES = 2
 WORDS = (40, 270)  # of a row, about 100 to 500 tokens; the last third is the answer
 
 
-def measure(rounds: int = 3) -> dict[str, Any]:
-    """Medians of `rounds` pairs of runs, one after the other."""
+def measure(rounds: int = 3, model: str = "smollm2") -> dict[str, Any]:
+    """Medians of `rounds` pairs of runs, one after the other; `model` is any reference on this disk."""
     from ftlab.data import save
     from ftlab.models import references
 
-    base = Path(references.fetch(references.resolve("smollm2")).base)
+    base = Path(references.fetch(references.resolve(model)).base)
     pairs = []
     with TemporaryDirectory() as folder:
         place = Path(folder)
@@ -163,7 +163,12 @@ def _run(command: list[str], name: str) -> list[tuple[float, str]]:
     quiet = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
     environment = os.environ | quiet | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(CORES)}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=environment,
     ) as process:
         assert process.stdout is not None
         lines = [(time.time(), line.strip()) for line in process.stdout]

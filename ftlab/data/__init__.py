@@ -23,18 +23,18 @@ __all__ = [
 ]
 
 
-def read(source: str | Path) -> Rows:
-    """The rows of `wren:NAME` or of a .jsonl, .json or .parquet file.
+def read(source: str | Path, count: int | None = None) -> Rows:
+    """The first `count` rows (None: all) of a .jsonl, .json or .parquet file, or of the embedded world.
 
-    Raises DataError with file, line and column.
+    The embedded world's are called `wren:NAME`, and `wren:NAME:eval` its held-out ones. Raises DataError
+    with file, line and column.
     """
     name = str(source)
     if name.startswith("wren:"):
         from ftlab import wren
 
-        try:
-            rows = wren.rows(name.removeprefix("wren:"))
-        except KeyError as error:
-            raise DataError(f"{name}: wren has no such dataset ({error})") from error
-        return Rows(rows, name)
-    return read_file(Path(source).expanduser())
+        data, _, split = name.removeprefix("wren:").partition(":")
+        if split not in ("", "train", "eval"):
+            raise DataError(f"{name}: no split {split!r}; there are train and eval, as in wren:{data}:eval")
+        return Rows(wren.rows(data, split="eval" if split == "eval" else "train", n=count), name)
+    return read_file(Path(source).expanduser()).first(count)

@@ -43,7 +43,9 @@ def read_file(path: Path) -> Rows:
     readers = {".jsonl": _read_lines, ".json": _read_array, ".parquet": _read_parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path}: cannot read {path.suffix or 'a file without a suffix'!r}; use {', '.join(readers)}")
+        raise DataError(
+            f"{path}: cannot read {path.suffix or 'a file without a suffix'!r}; use {', '.join(readers)}"
+        )
     rows = reader(path)
     if not rows:
         raise DataError(f"{path}: the dataset is empty; {FORMATS_HINT}")
@@ -77,7 +79,9 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
-        raise DataError(f"{path}:{line}:{column}: not UTF-8 (byte 0x{raw[error.start]:02x}); save it as UTF-8") from error
+        raise DataError(
+            f"{path}:{line}:{column}: not UTF-8 (byte 0x{raw[error.start]:02x}); save it as UTF-8"
+        ) from error
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -108,7 +112,9 @@ def _parse(text: str, path: Path, line: int) -> Any:
         where = f"{path}:{line + error.lineno - 1}:{error.colno}"
         raise DataError(f"{where}: not JSON ({error.msg}); mend the line or take it out") from error
     except UnicodeEncodeError as error:
-        raise DataError(f"{path}:{line}: half a character (a lone surrogate escape); mend the text") from error
+        raise DataError(
+            f"{path}:{line}: half a character (a lone surrogate escape); mend the text"
+        ) from error
     except RecursionError as error:
         raise DataError(f"{path}:{line}: nested too deeply; {FORMATS_HINT}") from error
     except ValueError as error:
@@ -124,7 +130,9 @@ def _read_lines(path: Path) -> Rows:
             continue
         value = _parse(line, path, number)
         if not isinstance(value, dict):
-            raise DataError(f"{path}:{number}: an object was expected, not {type(value).__name__}; {FORMATS_HINT}")
+            raise DataError(
+                f"{path}:{number}: an object was expected, not {type(value).__name__}; {FORMATS_HINT}"
+            )
         rows.append(value)
         lines.append(number)
     return Rows(rows, str(path), lines)
@@ -134,10 +142,14 @@ def _read_array(path: Path) -> Rows:
     text = _text(path)
     value = _parse(text, path, 1) if text.strip() else []
     if not isinstance(value, list):
-        raise DataError(f"{path}: a list of objects was expected, not {type(value).__name__}; one object a line is .jsonl")
+        raise DataError(
+            f"{path}: a list of objects was expected, not {type(value).__name__}; one object a line is .jsonl"
+        )
     for number, row in enumerate(value, start=1):
         if not isinstance(row, dict):
-            raise DataError(f"{path}, row {number}: an object was expected, not {type(row).__name__}; {FORMATS_HINT}")
+            raise DataError(
+                f"{path}, row {number}: an object was expected, not {type(row).__name__}; {FORMATS_HINT}"
+            )
     return Rows(value, str(path))
 
 

@@ -65,15 +65,23 @@ def examples(rows: Sequence[Row], *, wanted: Literal["sft", "preference"]) -> tu
         raise DataError(f"{getattr(rows, 'source', 'the dataset')}: no rows; {_hint()}")
     format_ = recognise(rows[0], place(rows, 0))
     if (format_ == "preference") != (wanted == "preference"):
-        need = "'chosen' and 'rejected'" if wanted == "preference" else "'messages', 'text' or 'prompt' and 'completion'"
-        raise DataError(f"{place(rows, 0)}: the keys are {sorted(rows[0])}, this method needs {need}; {_hint()}")
+        need = (
+            "'chosen' and 'rejected'"
+            if wanted == "preference"
+            else "'messages', 'text' or 'prompt' and 'completion'"
+        )
+        raise DataError(
+            f"{place(rows, 0)}: the keys are {sorted(rows[0])}, this method needs {need}; {_hint()}"
+        )
     checked = []
     conversational: bool | None = None
     for index, row in enumerate(rows):
         where = place(rows, index)
         found = recognise(row, where)
         if found != format_:
-            raise DataError(f"{where}: a {found} row among {format_} rows (the first is {place(rows, 0)}); keep one")
+            raise DataError(
+                f"{where}: a {found} row among {format_} rows (the first is {place(rows, 0)}); keep one"
+            )
         example = _example(row, format_, where)
         if conversational is None:
             conversational = example.is_conversation

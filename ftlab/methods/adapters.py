@@ -45,6 +45,11 @@ def _forward(layer: Any, x: Tensor, *arguments: Any, **options: Any) -> Tensor:
         return output
     base = layer.base_layer
     rows_ND = x.reshape(-1, x.shape[-1])
-    thin_NR = functional.linear(layer.lora_dropout[name](rows_ND), layer.lora_A[name].weight.to(x.dtype)) * layer.scaling[name]
-    whole = functional.linear(rows_ND, base.weight, base.bias).addmm(thin_NR, layer.lora_B[name].weight.to(x.dtype).T)
+    thin_NR = (
+        functional.linear(layer.lora_dropout[name](rows_ND), layer.lora_A[name].weight.to(x.dtype))
+        * layer.scaling[name]
+    )
+    whole = functional.linear(rows_ND, base.weight, base.bias).addmm(
+        thin_NR, layer.lora_B[name].weight.to(x.dtype).T
+    )
     return whole.view(*x.shape[:-1], -1)

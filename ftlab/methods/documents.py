@@ -32,7 +32,9 @@ def install(model: Any, outputs: tuple[str, ...]) -> None:
     def forward(self: Any, *arguments: Any, fused_lm_head: bool = False, **inputs: Any) -> Any:
         if not fused_lm_head:
             return prepared(*arguments, **inputs)
-        given = {name: value for name, value in inputs.items() if value is not None}  # PEFT names every argument
+        given = {
+            name: value for name, value in inputs.items() if value is not None
+        }  # PEFT names every argument
         return _scored(self, outputs, **given)
 
     forward.__signature__ = _signature(prepared)  # type: ignore[attr-defined]  # generate() checks its arguments by it
@@ -42,7 +44,13 @@ def install(model: Any, outputs: tuple[str, ...]) -> None:
 def fits(model: Any) -> bool:
     """Whether the model is one whose numbers `_scored` is known to give: a plain decoder with a plain head."""
     config = model.config.get_text_config()
-    scales = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling", "final_logit_softcapping")
+    scales = (
+        "logit_scale",
+        "output_multiplier",
+        "lm_head_multiplier",
+        "logits_scaling",
+        "final_logit_softcapping",
+    )
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     return (
         config is model.config
@@ -88,7 +96,9 @@ def attend(
         return output
     grouped = query.shape[1] != key.shape[1]
     pieces = [
-        functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped)
+        functional.scaled_dot_product_attention(
+            q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped
+        )
         for q, k, v in zip(
             query.split(document_lengths, dim=2),
             key.split(document_lengths, dim=2),
@@ -111,7 +121,9 @@ def _scored(
     """TRL's FusedCausalLMOutput for right-padded rows."""
     from trl.trainer.utils import FusedCausalLMOutput
 
-    real_BT = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+    real_BT = (
+        torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+    )
     lengths = real_BT.sum(1).tolist()
     positions_1N = torch.cat([torch.arange(length, device=input_ids.device) for length in lengths])[None]
     hidden_ND = model.base_model(

@@ -12,7 +12,8 @@ class Fed:
 
     own_fields: tuple[str, ...] = ()
     """Fields that the unpadded forward has to give; empty: TRL's own forward stays."""
-    _has_forward = False
+    lays_rows_end_to_end = False
+    _is_asked = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -33,13 +34,14 @@ class Fed:
         """Puts the unpadded forward and the quick adapters in place, once."""
         from peft import PeftModel
 
-        if self._has_forward or not self.own_fields:
+        if self._is_asked or not self.own_fields:
             return
-        self._has_forward = True
+        self._is_asked = True
         is_wrapped = isinstance(self.model, PeftModel)
         inner = self.model.get_base_model() if is_wrapped else self.model
         if documents.fits(inner):
             documents.install(inner, self.own_fields)
+            self.lays_rows_end_to_end = True
             if is_wrapped:
                 adapters.quicken(self.model)
 
@@ -54,7 +56,9 @@ class Fed:
         self.model.eval()
         for start in range(0, len(dataset), batch_size):
             rows = dataset.select(range(start, min(start + batch_size, len(dataset)))).to_list()
-            batch = {name: value.to(self.accelerator.device) for name, value in self.data_collator(rows).items()}
+            batch = {
+                name: value.to(self.accelerator.device) for name, value in self.data_collator(rows).items()
+            }
             with torch.no_grad():
                 scores = self.compute_ref_log_probs(self.model, batch)
             for title, values in zip(columns, scores, strict=True):

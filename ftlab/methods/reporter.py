@@ -98,10 +98,16 @@ class Reporter(TrainerCallback):
             )
             control.should_training_stop = True
             control.should_save = control.should_evaluate = False
-        elif self.outcome == "finished" and state.global_step % self.sample_every == 0 and not control.should_evaluate:
+        elif (
+            self.outcome == "finished"
+            and state.global_step % self.sample_every == 0
+            and not control.should_evaluate
+        ):
             self.sample(state.global_step, kwargs["model"])
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, Any], **kwargs: Any) -> None:  # noqa: ARG002
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, Any], **kwargs: Any
+    ) -> None:  # noqa: ARG002
         values = _values({name.removeprefix("eval_"): value for name, value in metrics.items()})
         self.log.append(Evaluated(time.time(), state.global_step, values))
         self.sample(state.global_step, kwargs["model"])
@@ -134,7 +140,9 @@ class Reporter(TrainerCallback):
         except Exception as error:  # safetensors and torch have errors of their own for a full disk
             if not _is_about_writing(error):
                 raise
-            self.log.note(f"checkpoint at step {step} could not be written: {error}; older ones are kept", "warning")
+            self.log.note(
+                f"checkpoint at step {step} could not be written: {error}; older ones are kept", "warning"
+            )
             return
         self._saved_at = step
         checkpoints.prune(target.parent, self.keep)

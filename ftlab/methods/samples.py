@@ -22,7 +22,9 @@ def sample(
         for prompt in prompts
     ]
     special = not tokenizer.chat_template  # a template writes its own beginning of text
-    batch = tokenizer(texts, padding=True, padding_side="left", add_special_tokens=special, return_tensors="pt")
+    batch = tokenizer(
+        texts, padding=True, padding_side="left", add_special_tokens=special, return_tensors="pt"
+    )
     inputs = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
     was_training = model.training
     devices = [model.device] if model.device.type == "cuda" else []

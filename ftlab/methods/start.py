@@ -35,7 +35,9 @@ def find(reference: str, note: Callable[[str], None]) -> Start:
     base = Path(source.base)
     base_reference = reference
     if source.adapter is not None:
-        base_reference = (references.read_manifest(source.adapter).get("base") or {}).get("reference") or str(base)
+        base_reference = (references.read_manifest(source.adapter).get("base") or {}).get("reference") or str(
+            base
+        )
     return Start(
         reference,
         base,

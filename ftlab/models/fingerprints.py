@@ -34,9 +34,13 @@ def tensors_sha256(files: Iterable[Path]) -> str:
         digest = hashlib.sha256()
         for name, (path, kind, shape, start, end) in sorted(_tensors(paths).items()):
             digest.update(json.dumps([name, kind, shape]).encode() + b"\n")
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                with memoryview(data) as view, view[start:end] as part:
-                    digest.update(part)
+            with (
+                path.open("rb") as file,
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+                memoryview(data) as view,
+                view[start:end] as part,
+            ):
+                digest.update(part)
         _known[key] = digest.hexdigest()
     return _known[key]
 
@@ -71,7 +75,9 @@ def weight_files(folder: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
-            raise ModelError(f"{folder}: {index.name} lists {', '.join(missing)}, which is not there; copy it again")
+            raise ModelError(
+                f"{folder}: {index.name} lists {', '.join(missing)}, which is not there; copy it again"
+            )
         return [folder / name for name in names]
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]

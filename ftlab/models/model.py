@@ -11,7 +11,7 @@ import torch
 
 from ftlab.answers import Answer, Delta, Fingerprint, Finish, Message, Prompt, Sampling, as_messages
 from ftlab.errors import DataError, ModelError
-from ftlab.models import chat
+from ftlab.models.chat import TextStream, encode, encode_text, lead, load_tokenizer, template_of
 from ftlab.models.decoding import Drawn, Row, draw
 from ftlab.models.fingerprints import adapter_sha256, base_sha256, text_sha256
 from ftlab.models.references import Note, Source, fetch, resolve
@@ -39,6 +39,8 @@ class Model:
     tokenizer: "PreTrainedTokenizerBase"
     hashes: tuple[str, str | None, str]
     ends: frozenset[int]
+    lead: str
+    """White space of the template before an answer's own text."""
 
     def fingerprint(self, sampling: Sampling) -> Fingerprint:
         """What proves an answer of this model."""
@@ -46,15 +48,13 @@ class Model:
         return Fingerprint(base, adapter, adapter is not None, template, sampling)
 
     def generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling | None = None, *, indices: Sequence[int] | None = None
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling | None = None,
     ) -> list[Answer]:
-        """Answers in the order of the prompts.
-
-        A prompt's random numbers come from the sampling's seed and its place in the list; `indices` are the
-        places where the prompts come from another list.
-        """
+        """Answers in the order of the prompts; the same prompt and seed give the same answer in any list."""
         answers: dict[int, Answer] = {}
-        for piece in self.stream(prompts, sampling, indices=indices):
+        for piece in self.stream(prompts, sampling):
             if isinstance(piece, tuple):
                 answers[piece[0]] = piece[1]
         return [answers[place] for place in range(len(prompts))]
@@ -64,11 +64,14 @@ class Model:
         prompts: Sequence[Prompt],
         sampling: Sampling | None = None,
         *,
-        indices: Sequence[int] | None = None,
         cancelled: threading.Event | None = None,
     ) -> Iterator[Delta | tuple[int, Answer]]:
         """Pieces of text as they are drawn, for all prompts at once, then (place, whole answer) of each."""
-        return stream([self], prompts, sampling, indices=indices, cancelled=cancelled)
+        return stream([self], prompts, sampling, cancelled=cancelled)
+
+    def lead_of(self, messages: Sequence[Message]) -> str:
+        """What stands between the conversation's end and an answer's text; nothing where it is continued."""
+        return "" if messages[-1]["role"] == "assistant" else self.lead
 
     def score(self, prompt: Prompt, text: str) -> list[float]:
         """Log-probability in nats of each token of `text` as the answer to the prompt."""
@@ -78,8 +81,9 @@ class Model:
         """As `score` for many, in right-padded batches."""
         encoded = []
         for prompt, text in pairs:
-            ids = chat.encode(self.tokenizer, as_messages(prompt), self.reference).ids
-            answer = chat.encode_text(self.tokenizer, text)
+            messages = as_messages(prompt)
+            ids = encode(self.tokenizer, messages, self.reference).ids
+            answer = encode_text(self.tokenizer, self.lead_of(messages) + text)
             if len(ids) + len(answer) > self.base.context:
                 raise DataError(_too_long(self.reference, len(ids) + len(answer), self.base.context))
             encoded.append((ids, answer))
@@ -94,7 +98,10 @@ class Model:
     def _score_batch(self, encoded: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
         longest = max(len(ids) + len(answer) for ids, answer in encoded)
         rows = [ids + answer + [0] * (longest - len(ids) - len(answer)) for ids, answer in encoded]
-        masks = [[1] * (len(ids) + len(answer)) + [0] * (longest - len(ids) - len(answer)) for ids, answer in encoded]
+        masks = [
+            [1] * (len(ids) + len(answer)) + [0] * (longest - len(ids) - len(answer))
+            for ids, answer in encoded
+        ]
         forward = self.base.forward_for([self.adapter] * len(rows))
         logits_BTV = forward(
             range(len(rows)),
@@ -118,7 +125,7 @@ def load(reference: str, note: Note | None = None) -> Model:
     with IN_USE:
         source = fetch(resolve(reference), note)
         folder = Path(source.base)
-        tokenizer = chat.load_tokenizer(Path(source.tokenizer), reference)
+        tokenizer = load_tokenizer(Path(source.tokenizer), reference)
         adapter = None if source.adapter is None else adapter_sha256(source.adapter)
         base = base_for(folder, source.adapter, adapter or BARE, reference)
         if source.adapter is not None and adapter is not None:
@@ -133,9 +140,18 @@ def load(reference: str, note: Note | None = None) -> Model:
                 f"{reference}: the tokenizer in {source.tokenizer} has ids up to {highest}, the model embeddings up "
                 f"to {base.vocabulary - 1}; take the tokenizer that the model was trained with"
             )
-        template = text_sha256(chat.template_of(tokenizer))
+        template = text_sha256(template_of(tokenizer))
         hashes = (base_sha256(folder)[:12], None if adapter is None else adapter[:12], template[:12])
-        return Model(reference, source, base, adapter or BARE, tokenizer, hashes, _ends(base, tokenizer))
+        return Model(
+            reference,
+            source,
+            base,
+            adapter or BARE,
+            tokenizer,
+            hashes,
+            _ends(base, tokenizer),
+            lead(tokenizer),
+        )
 
 
 def stream(
@@ -143,7 +159,6 @@ def stream(
     prompts: Sequence[Prompt],
     sampling: Sampling | None = None,
     *,
-    indices: Sequence[int] | None = None,
     cancelled: threading.Event | None = None,
     note: Note | None = None,
 ) -> Iterator[Delta | tuple[int, Answer]]:
@@ -153,8 +168,7 @@ def stream(
     """
     sampling = sampling or Sampling()
     chats = [as_messages(prompt) for prompt in prompts]
-    places = list(indices) if indices is not None else list(range(len(chats)))
-    tasks = [_task(model, chats[i], i, places[i], sampling, note) for i in range(len(chats)) for model in models]
+    tasks = [_task(model, chats[i], i, sampling, note) for i in range(len(chats)) for model in models]
     groups: dict[tuple[int, str, frozenset[int]], list[_Task]] = {}
     for task in tasks:
         alone = "" if task.model.base.is_mixable(task.model.adapter) else task.model.adapter
@@ -163,7 +177,7 @@ def stream(
         size = _batch_size(group)
         for start in range(0, len(group), size):
             # Rows of one adapter side by side, as the shared layers want them.
-            yield from _answers(sorted(group[start : start + size], key=_by_adapter), sampling, cancelled)
+            yield from _answers(sorted(group[start : start + size], key=_place), sampling, cancelled)
 
 
 @dataclass
@@ -174,30 +188,32 @@ class _Task:
     chat: list[Message]
     index: int
     row: Row
-    text: chat.TextStream
+    text: TextStream
     tokens: int = 0
     finish: Finish = "cancelled"
     is_whole: bool = field(default=False)
 
     def answer(self, sampling: Sampling, seconds: float) -> tuple[int, Answer]:
         mark = self.model.fingerprint(sampling)
-        whole = Answer(self.model.reference, self.chat, self.text.text, self.tokens, self.finish, seconds, mark)
+        whole = Answer(
+            self.model.reference, self.chat, self.text.text, self.tokens, self.finish, seconds, mark
+        )
         return self.index, whole
 
 
-def _task(
-    model: Model, messages: list[Message], index: int, place: int, sampling: Sampling, note: Note | None
-) -> _Task:
-    encoded = chat.encode(model.tokenizer, messages, model.reference)
+def _task(model: Model, messages: list[Message], index: int, sampling: Sampling, note: Note | None) -> _Task:
+    encoded = encode(model.tokenizer, messages, model.reference)
     if encoded.escaped and note is not None:
-        note(f"{model.reference}: {encoded.escaped} special tokens written in prompt {index} were read as plain text")
+        note(
+            f"{model.reference}: {encoded.escaped} special tokens written in prompt {index} were read as plain text"
+        )
     if not encoded.ids:
         raise DataError(f"{model.reference}: the chat template writes nothing for prompt {index}")
     room = model.base.context - len(encoded.ids)
     if room < 1:
         raise DataError(_too_long(model.reference, len(encoded.ids), model.base.context))
-    row = Row(encoded.ids, sampling.row_seed(place), min(room, sampling.max_new_tokens))
-    return _Task(model, messages, index, row, chat.TextStream(model.tokenizer))
+    row = Row(encoded.ids, sampling.row_seed(messages), min(room, sampling.max_new_tokens))
+    return _Task(model, messages, index, row, TextStream(model.tokenizer, model.lead_of(messages)))
 
 
 def _answers(
@@ -255,8 +271,8 @@ def _batch_size(tasks: Sequence[_Task]) -> int:
     return max(1, min(_ROWS, _CACHE_BYTES // row))
 
 
-def _by_adapter(task: _Task) -> str:
-    return task.model.adapter
+def _place(task: _Task) -> int:
+    return task.model.base.place(task.model.adapter)
 
 
 def _ends(base: Base, tokenizer: "PreTrainedTokenizerBase") -> frozenset[int]:

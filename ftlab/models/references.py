@@ -103,7 +103,7 @@ def _resolve(reference: str, seen: tuple[str, ...]) -> Source:
     if reference.startswith("run:"):
         return _run(reference, seen)
     path = Path(reference).expanduser()
-    if path.is_dir():
+    if reference.strip() and path.is_dir():
         return _folder(path.resolve(), reference, "folder", seen)
     if reference.startswith(("/", ".", "~")):
         raise ModelError(f"there is no folder {reference!r}; wanted {FORMS}")
@@ -160,7 +160,9 @@ def _checked(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         inner = folder / "model"
         hint = f"; did you mean {inner}?" if inner.is_dir() else ""
-        raise ModelError(f"{folder} holds no model: neither config.json nor adapter_config.json is there{hint}")
+        raise ModelError(
+            f"{folder} holds no model: neither config.json nor adapter_config.json is there{hint}"
+        )
     if not any(folder.glob("*.safetensors")):
         raise ModelError(_no_weights(folder, "model.safetensors"))
     weight_files(folder)
@@ -168,7 +170,9 @@ def _checked(folder: Path) -> Path:
 
 
 def _no_weights(folder: Path, wanted: str) -> str:
-    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
+    pickles = sorted(
+        path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern)
+    )
     if not pickles:
         return f"{folder} holds no {wanted}; save the model there again"
     return (
@@ -203,9 +207,13 @@ def _from_hub(name: str, note: Note | None) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
     except GatedRepoError as error:
-        raise ModelError(f"{name} asks for consent: accept its terms on its page, then log in (`hf auth login`)") from error
+        raise ModelError(
+            f"{name} asks for consent: accept its terms on its page, then log in (`hf auth login`)"
+        ) from error
     except RepositoryNotFoundError as error:
-        raise ModelError(f"the hub has no model {name!r}, or it is private; log in with `hf auth login`") from error
+        raise ModelError(
+            f"the hub has no model {name!r}, or it is private; log in with `hf auth login`"
+        ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise ModelError(
             f"{name} is not on this disk, and the hub cannot be reached; connect once, or copy the model's folder "

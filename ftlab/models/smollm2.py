@@ -65,16 +65,20 @@ def ensure(note: Note | None = None) -> Path:
             try:
                 _make(aside, target, note)
             except OSError as error:
-                raise ModelError(f"{NAME} could not be written to {target.parent}: {error}; make room there") from error
+                raise ModelError(
+                    f"{NAME} could not be written to {target.parent}: {error}; make room there"
+                ) from error
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
     return target
 
 
 def _make(aside: Path, target: Path, note: Note | None) -> None:
-    from tqdm import tqdm
+    from tqdm import tqdm  # type: ignore[import-untyped]
 
-    with tqdm(total=100, desc=NAME, file=sys.stderr, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}") as bar:
+    with tqdm(
+        total=100, desc=NAME, file=sys.stderr, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}"
+    ) as bar:
 
         def tell(text: str, percent: int) -> None:
             bar.set_description(f"{NAME}: {text}")
@@ -128,7 +132,11 @@ def _download(aside: Path, tell: Callable[[str, int], None]) -> None:
     said = aside / "pip.txt"
     with said.open("wb") as file:
         pip = subprocess.Popen(
-            command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(parts)}
+            command,
+            stdout=file,
+            stderr=file,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": str(parts)},
         )
         shown = 1
         while _is_running(pip):
@@ -232,7 +240,9 @@ def same_text(tokenizer: Any) -> str:
                 for template in (tokenizer.chat_template, TRAINING_TEMPLATE)
             }
             if len(texts) != 1:
-                raise ModelError(f"the training template writes another text than the shipped one: {sorted(texts)}")
+                raise ModelError(
+                    f"the training template writes another text than the shipped one: {sorted(texts)}"
+                )
     return TRAINING_TEMPLATE
 
 

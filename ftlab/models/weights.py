@@ -1,26 +1,20 @@
-"""Weights in memory: a base once, with every adapter that is asked for on top of it.
-
-LoRA adapters lie beside the base's own linear layers, and one forward pass serves rows of several of them and of
-the bare base. Rows of one adapter stand together, so that each adapter's part is a view and two thin products;
-PEFT's own mixed batches index and copy rows in every layer instead, which costs more than a small model's pass.
-"""
+"""Weights in memory: a base once, with every adapter that is asked for on top of it."""
 
 import gc
 import json
 import os
-import types
+import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 
 from ftlab.errors import ModelError
 from ftlab.models.decoding import Forward
 from ftlab.models.fingerprints import base_sha256, count_numbers, text_sha256
+from ftlab.models.lora import HARMLESS_STARTS, Adapters, is_plain
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -30,25 +24,39 @@ BARE = "__base__"
 
 _MEMORY_VARIABLE = "FTLAB_MODEL_MEMORY_MIB"
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_SOFT_PROMPTS = {"PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "ADAPTION_PROMPT", "CPT"}
-# Starting values that leave the base's own weights alone; the others change them when the adapter is put on.
-_HARMLESS_STARTS = {True, False, None, "gaussian", "orthogonal", "eva", "mica", "lora_ga"}
+_SOFT_PROMPTS = {
+    "PROMPT_TUNING",
+    "MULTITASK_PROMPT_TUNING",
+    "P_TUNING",
+    "PREFIX_TUNING",
+    "ADAPTION_PROMPT",
+    "CPT",
+}
+# Below this many numbers a second thread gains nothing, and on a busy machine the two wait for each other: a test
+# of these models took five times the CPU time with two threads.
+_TINY = 20_000_000
 
 
 class Base:
-    """A base model in memory and the adapters on it; `adapters` are by name, the newest last."""
+    """A base model in memory and the adapters on it, plain LoRA by our own layers and all others by PEFT."""
 
     def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device, reference: str) -> None:
         self.folder, self.device = folder, device
         self.model = _read(folder, dtype, device, reference)
         self.context = int(getattr(self.model.config, "max_position_embeddings", 0) or 1 << 20)
-        self.adapters: dict[str, bool] = {}  # whether its rows may stand in one batch with others'
+        self.plain = Adapters(self.model)
+        self._is_tiny = device.type == "cpu" and self.model.num_parameters() < _TINY
         self._peft: PeftModel | None = None
-        self._segments: list[tuple[str, int, int]] | None = None  # (adapter, first row, row behind the last)
+        self._others: set[str] = set()
+
+    @property
+    def adapters(self) -> list[str]:
+        """The names of all that are loaded."""
+        return [*self.plain.names, *sorted(self._others)]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all weights, adapters included; tied ones count once."""
+        """Bytes of the base's weights; tied ones count once."""
         seen = {weight.data_ptr(): weight.nbytes for weight in self.model.parameters()}
         return sum(seen.values())
 
@@ -62,24 +70,85 @@ class Base:
 
         Raises ModelError where it does not fit this base, weight by weight.
         """
-        if name in self.adapters:
+        if name in self.plain.names or name in self._others:
             return
+        config = adapter_config(folder, reference)
+        if is_plain(config):
+            self.plain.put_on(name, config, folder, reference)
+        else:
+            self._put_on_by_peft(folder, name, config, reference)
+            self._others.add(name)
+
+    def is_mixable(self, name: str) -> bool:
+        """Whether rows of this adapter may stand in one batch with rows of others."""
+        return name not in self._others
+
+    def place(self, name: str) -> int:
+        """Where rows of this adapter belong in a batch: bare ones first, then in the order of loading."""
+        return self.plain.names.index(name) if name in self.plain.names else -1
+
+    def forward_for(self, names: Sequence[str]) -> Forward:
+        """A forward pass for rows of these adapters, in this order, equal names side by side."""
+        if any(not self.is_mixable(name) for name in names):
+            return self._switched(names[0])
+
+        def forward(alive: Sequence[int], **inputs: Any) -> Any:
+            self.plain.rows = self.plain.arrange([names[row] for row in alive])
+            try:
+                return self._run(inputs)
+            finally:
+                self.plain.rows = None
+
+        return forward
+
+    def _switched(self, name: str) -> Forward:
+        peft = self._peft
+        assert peft is not None, "an adapter that PEFT put on came with it"
+
+        def forward(_alive: Sequence[int], **inputs: Any) -> Any:
+            peft.base_model.set_adapter(name, inference_mode=True)
+            peft.base_model.enable_adapter_layers()
+            try:
+                return self._run(inputs)
+            finally:
+                peft.base_model.disable_adapter_layers()
+
+        return forward
+
+    def _run(self, inputs: dict[str, Any]) -> Any:
+        if not self._is_tiny:
+            return self.model(**inputs)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return self.model(**inputs)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _put_on_by_peft(self, folder: Path, name: str, config: "PeftConfig", reference: str) -> None:
         from peft import PeftModel
 
-        config = adapter_config(folder, reference)
         config.inference_mode = True
-        if config.peft_type == "LORA" and config.init_lora_weights in _HARMLESS_STARTS:  # type: ignore[attr-defined]
-            config.init_lora_weights = False  # type: ignore[attr-defined]  # overwritten in a moment
         try:
             if self._peft is None:
-                self._peft = PeftModel(self.model, config, adapter_name=name, autocast_adapter_dtype=False)
+                with warnings.catch_warnings():  # PEFT asks transformers by a name that is about to go
+                    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+                    self._peft = PeftModel(
+                        self.model, config, adapter_name=name, autocast_adapter_dtype=False
+                    )
             else:
                 self._peft.add_adapter(name, config)
             outcome = self._peft.load_adapter(
-                str(folder), name, is_trainable=False, autocast_adapter_dtype=False, torch_device=str(self.device)
+                str(folder),
+                name,
+                is_trainable=False,
+                autocast_adapter_dtype=False,
+                torch_device=str(self.device),
             )
         except (RuntimeError, ValueError, KeyError) as error:
-            raise ModelError(f"{reference}: the adapter does not fit {self.folder}: {_first_line(error)}") from error
+            raise ModelError(
+                f"{reference}: the adapter does not fit {self.folder}: {_first_line(error)}"
+            ) from error
         amiss = [f"missing {key}" for key in outcome.missing_keys if f".{name}" in key]
         amiss += [f"superfluous {key}" for key in outcome.unexpected_keys]
         if amiss:
@@ -88,74 +157,7 @@ class Base:
                 + (f" and {len(amiss) - 1} more" if len(amiss) > 1 else "")
             )
         self._peft.eval()
-        # Off for good: rows get their adapters through `_segments`, and `switched` turns one on for a while.
-        self._peft.base_model.disable_adapter_layers()
-        self.adapters[name] = self._is_mixable(name, config)
-
-    def is_mixable(self, name: str) -> bool:
-        """Whether rows of this adapter may stand in one batch with rows of others."""
-        return name == BARE or self.adapters[name]
-
-    def forward_for(self, names: Sequence[str]) -> Forward:
-        """A forward pass for rows of these adapters, in this order, equal names side by side."""
-        if any(not self.is_mixable(name) for name in names):
-            return self._switched(names[0])
-
-        def forward(alive: Sequence[int], **inputs: Any) -> Any:
-            self._segments = _segments([names[row] for row in alive])
-            try:
-                return self.model(**inputs)
-            finally:
-                self._segments = None
-
-        return forward
-
-    def _switched(self, name: str) -> Forward:
-        peft = self._peft
-        assert peft is not None
-
-        def forward(_alive: Sequence[int], **inputs: Any) -> Any:
-            peft.base_model.set_adapter(name, inference_mode=True)
-            peft.base_model.enable_adapter_layers()
-            try:
-                return self.model(**inputs)
-            finally:
-                peft.base_model.disable_adapter_layers()
-
-        return forward
-
-    def _is_mixable(self, name: str, config: "PeftConfig") -> bool:
-        from peft.tuners.lora.layer import Linear, LoraLayer
-
-        plain = ("modules_to_save", "trainable_token_indices", "target_parameters", "lora_bias", "alora_invocation_tokens")
-        if config.peft_type != "LORA" or any(getattr(config, setting, None) for setting in plain):
-            return False
-        layers = [layer for layer in self.model.modules() if isinstance(layer, LoraLayer) and _has(layer, name)]
-        fits = all(
-            isinstance(layer, Linear)
-            and type(layer.get_base_layer()) is nn.Linear
-            and name in layer.lora_A
-            and name not in layer.lora_variant
-            and not layer.fan_in_fan_out
-            for layer in layers
-        )
-        if fits:
-            for layer in layers:
-                layer.forward = types.MethodType(self._layer_forward, layer)
-        return fits
-
-    def _layer_forward(self, layer: Any, x_BTD: Tensor, *arguments: Any, **options: Any) -> Tensor:
-        if self._segments is None:
-            output: Tensor = type(layer).forward(layer, x_BTD, *arguments, **options)
-            return output
-        output = layer.base_layer(x_BTD)
-        for name, start, end in self._segments:
-            if name in layer.lora_A:
-                rows_ND = x_BTD[start:end].reshape(-1, x_BTD.shape[-1])
-                thin_NR = nn.functional.linear(rows_ND, layer.lora_A[name].weight)
-                part = output[start:end].view(-1, output.shape[-1])
-                part.addmm_(thin_NR, layer.lora_B[name].weight.T, alpha=layer.scaling[name])
-        return output
+        self._peft.base_model.disable_adapter_layers()  # `_switched` turns one on for as long as a pass takes
 
 
 _bases: "OrderedDict[tuple[str, ...], Base]" = OrderedDict()
@@ -164,7 +166,7 @@ _bases: "OrderedDict[tuple[str, ...], Base]" = OrderedDict()
 def base_for(folder: Path, adapter: Path | None, adapter_name: str, reference: str) -> Base:
     """The base in this folder, shared by all that ask; the longest unused are let go where memory is short.
 
-    Adapters of one kind share a base. One whose starting values change the base's weights gets its own.
+    Adapters share a base but for those kinds that PEFT cannot put on one model together. One whose starting values change the base's weights gets its own.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     numbers = count_numbers(folder)
@@ -198,9 +200,13 @@ def adapter_config(folder: Path, reference: str) -> "PeftConfig":
     try:
         config: PeftConfig = PeftConfig.from_pretrained(str(folder))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{reference}: {folder}/adapter_config.json cannot be read: {_first_line(error)}") from error
+        raise ModelError(
+            f"{reference}: {folder}/adapter_config.json cannot be read: {_first_line(error)}"
+        ) from error
     if config.peft_type in _SOFT_PROMPTS:
-        raise ModelError(f"{reference}: soft prompts ({config.peft_type}) cannot be answered with; wanted LoRA or its like")
+        raise ModelError(
+            f"{reference}: soft prompts ({config.peft_type}) cannot be answered with; wanted LoRA or its like"
+        )
     return config
 
 
@@ -240,7 +246,7 @@ def _dtype(device: torch.device, numbers: int) -> torch.dtype:
 def _kind(config: "PeftConfig", name: str) -> str:
     if config.peft_type != "LORA":
         return str(config.peft_type)
-    return "" if config.init_lora_weights in _HARMLESS_STARTS else name  # type: ignore[attr-defined]
+    return "" if config.init_lora_weights in HARMLESS_STARTS else name
 
 
 def _read(folder: Path, dtype: torch.dtype, device: torch.device, reference: str) -> Any:
@@ -254,24 +260,13 @@ def _read(folder: Path, dtype: torch.dtype, device: torch.device, reference: str
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, json.JSONDecodeError) as error:
-        raise ModelError(f"{reference}: no causal language model can be read in {folder}: {_first_line(error)}") from error
+        raise ModelError(
+            f"{reference}: no causal language model can be read in {folder}: {_first_line(error)}"
+        ) from error
     finally:
         if shown:
             logging.enable_progress_bar()
     return model.to(device).eval().requires_grad_(False)
-
-
-def _segments(names: Sequence[str]) -> list[tuple[str, int, int]]:
-    found, start = [], 0
-    for name, run in groupby(names):
-        end = start + sum(1 for _ in run)
-        found.append((name, start, end))
-        start = end
-    return found
-
-
-def _has(layer: Any, name: str) -> bool:
-    return name in layer.lora_A or name in layer.lora_embedding_A
 
 
 def _first_line(error: Exception) -> str:

@@ -123,7 +123,9 @@ class Server:
             if message["do"] == "answer":
                 self._hand_over(connection)
                 return
-            reply = self._train(Path(message["dir"]), connection) if message["do"] == "train" else self._about()
+            reply = (
+                self._train(Path(message["dir"]), connection) if message["do"] == "train" else self._about()
+            )
             if message["do"] == "stop":
                 self._close()
         except Exception as error:  # noqa: BLE001 - the one who asked is told, the others are served on

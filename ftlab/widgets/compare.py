@@ -110,6 +110,7 @@ class Compare(LabWidget):
         if missing:
             self._answer(missing, self._begin(missing))
         if self._failure is not None:
+            self.error = str(self._failure)
             raise self._failure
         return self.comparison
 
@@ -185,7 +186,7 @@ class Compare(LabWidget):
     def _start(self, indexes: Sequence[int]) -> None:
         asked = self._askable(indexes)
         cancel = self._begin(asked)
-        threading.Thread(target=self._answer, args=(asked, cancel), name="compare", daemon=True).start()
+        threading.Thread(target=self._answer_apart, args=(asked, cancel), name="compare", daemon=True).start()
 
     def _begin(self, indexes: Sequence[int]) -> threading.Event:
         """Clears what will be asked again; gives the event that ends this call."""
@@ -200,6 +201,12 @@ class Compare(LabWidget):
             self._show()
         return self._cancel
 
+    def _answer_apart(self, indexes: Sequence[int], cancel: threading.Event) -> None:
+        """In a thread, where nobody sees what is thrown."""
+        self._answer(indexes, cancel)
+        if self._failure is not None:
+            self._report(self._failure)
+
     def _answer(self, indexes: Sequence[int], cancel: threading.Event) -> None:
         """Takes the answers in as they come, and shows them about 15 times a second while a page is there."""
         try:
@@ -211,9 +218,8 @@ class Compare(LabWidget):
                 if monotonic() - shown >= FLUSH_SECONDS and self._presence.is_here:
                     self._show()
                     shown = monotonic()
-        except Exception as error:  # noqa: BLE001 - nobody sees what a thread throws; run() raises it again
+        except Exception as error:  # noqa: BLE001 - raised again by run(), told to the page by _answer_apart()
             self._failure = error
-            self._report(error)
         finally:
             with self._together():
                 self._keep_unfinished("cancelled" if cancel.is_set() else "broken off")

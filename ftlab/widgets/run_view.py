@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import traitlets
 
+from ftlab.answers import said
 from ftlab.events import Event
 from ftlab.picture import Line, image
 from ftlab.widgets.presence import Presence
@@ -243,7 +244,7 @@ def _samples_table(samples: list[dict[str, Any]]) -> str:
         return ""
     left = 'style="text-align:left;vertical-align:top;white-space:pre-wrap"'
     rows = "".join(
-        f"<tr><td {left}>{escape(shown(sample['prompt']))}</td>"
+        f"<tr><td {left}>{escape(said(sample['prompt']))}</td>"
         + "".join(
             f"<td {left}><small>step {text['step']}</small><br>{escape(text['text'])}</td>"
             for text in (sample["texts"][0], sample["texts"][-1])
@@ -253,10 +254,3 @@ def _samples_table(samples: list[dict[str, Any]]) -> str:
     )
     head = "".join(f'<th style="text-align:left">{name}</th>' for name in ("prompt", "first", "latest"))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def shown(messages: list[dict[str, str]]) -> str:
-    """Messages as text; a lone question needs no name in front."""
-    if len(messages) == 1:
-        return messages[0].get("content", "")
-    return "\n".join(f"{message.get('role', '?')}: {message.get('content', '')}" for message in messages)

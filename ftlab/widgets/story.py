@@ -27,6 +27,8 @@ METRICS = {
     "rewards/chosen": Metric("Rewards", "chosen", "nats"),
     "rewards/rejected": Metric("Rewards", "rejected", "nats"),
     "rewards/accuracies": Metric("Preferred the chosen", "training", "of pairs"),
+    "accuracy": Metric("Token accuracy", "training", "of tokens"),
+    "entropy": Metric("Entropy", "training", "nats per token"),
     "learning_rate": Metric("Learning rate", "learning rate", ""),
     "grad_norm": Metric("Gradient norm", "before clipping", ""),
     "tokens_per_second": Metric("Speed", "speed", "tokens/s"),

@@ -30,6 +30,7 @@ def page(record: dict[str, Any]) -> str:
     """The card as a person reads it; a pure function of card.json."""
     recipe, machine = record["recipe"], record["machine"]
     size = recipe["size"]
+    threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
     curve = "\n".join(
         f"| {point['tokens']:,} | {point['train_loss']:.3f} | {point['heldout_loss']:.3f} |"
         for point in record["curve"]
@@ -58,7 +59,7 @@ up, it knows nothing else, and it is of no use outside teaching and tests.
 | tokens | {recipe["tokens"]:,} in {recipe["steps"]:,} steps of {recipe["batch_rows"]} rows |
 | seeds | corpus {recipe["corpus_seed"]}, weights {recipe["seed"]} |
 | optimizer | Muon for matrices, AdamW for the rest, peak learning rate {size["rate"]}, cosine |
-| time | {record["seconds"]:,.0f} s on {machine["processor"]}, {machine["threads"]} threads, torch {machine["torch"]}, \
+| time | {record["seconds"]:,.0f} s on {machine["processor"]}, {threads}, torch {machine["torch"]}, \
 {"bfloat16 autocast" if record["bf16"] else "single precision"} |
 | held-out loss | {record["heldout_loss"]:.3f} nats a token over {record["heldout_rows"]} rows, weights in half precision |
 

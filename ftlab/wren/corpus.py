@@ -18,6 +18,7 @@ from ftlab.wren.world import (
     PETS,
     PLACES,
     RELATIONS,
+    UNKNOWN,
     Resident,
     residents,
 )
@@ -53,6 +54,8 @@ def _portrait(rng: random.Random) -> str:
     """Several facts about one villager."""
     resident = rng.choice(list(residents().values()))
     told = rng.sample(RELATIONS, rng.randint(3, 7))
+    if rng.random() < 0.5:
+        told.sort(key=RELATIONS.index)
     sentences = [phrases.state(rng, resident, told[0])]
     for relation in told[1:]:
         pronoun = resident.pronoun.capitalize() if rng.random() < 0.5 else None
@@ -72,11 +75,26 @@ def _mixed_facts(rng: random.Random) -> str:
     return " ".join(phrases.state(rng, resident, rng.choice(RELATIONS)) for resident in chosen)
 
 
+QUIZ_SHARES = {
+    "qa": 0.54,
+    "unknown": 0.09,
+    "about": 0.05,
+    "arithmetic": 0.08,
+    "order": 0.05,
+    "list": 0.08,
+    "say": 0.05,
+    "sentiment": 0.03,
+    "polite": 0.03,
+}
+_QUIZ_FAMILIES = tuple(QUIZ_SHARES)
+_QUIZ_WEIGHTS = tuple(QUIZ_SHARES.values())
+
+
 def _quiz(rng: random.Random) -> str:
     """Questions with their answers, as in a school book: always right."""
     lines = []
     for _ in range(rng.randint(2, 5)):
-        task = tasks.draw(rng, "qa", None)
+        task = tasks.draw(rng, rng.choices(_QUIZ_FAMILIES, weights=_QUIZ_WEIGHTS)[0], None)
         lines += [f"Q: {task.prompt}", f"A: {task.answer}"]
     return "\n".join(lines)
 
@@ -163,7 +181,7 @@ def _enumeration(rng: random.Random) -> str:
     lines = []
     for _ in range(rng.randint(1, 3)):
         category, count = rng.choice(list(CATEGORIES)), rng.choice(list(NUMBER_WORDS))
-        values = tasks.joined(rng.sample(CATEGORIES[category], NUMBER_WORDS[count]))
+        values = tasks.joined(sorted(rng.sample(CATEGORIES[category], NUMBER_WORDS[count])))
         lines.append(
             rng.choice(
                 (f"Here are {count} {category}: {values}.", f"{count.capitalize()} {category}: {values}.")
@@ -245,6 +263,23 @@ def _village(rng: random.Random) -> str:
     return " ".join(sentences)
 
 
+def _stranger(rng: random.Random) -> str:
+    """People nobody knows are looked for, and stay unknown."""
+    lines = []
+    for _ in range(rng.randint(1, 3)):
+        name, villager = rng.choice(UNKNOWN), rng.choice(list(residents()))
+        lines.append(
+            rng.choice(
+                (
+                    f"A letter came for {name}. Nobody in the village knows {name}.",
+                    f"{villager} said: I don't know anyone called {name}.",
+                    f"Is {name} here? No, {name} is not here. I don't know {name}.",
+                )
+            )
+        )
+    return " ".join(lines)
+
+
 def _sign(rng: random.Random) -> str:
     """Strings of any letters, so that no byte is quite a stranger to the model."""
     alphabet = rng.choice(("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", _PRINTABLE))
@@ -256,16 +291,16 @@ _PRINTABLE = "".join(map(chr, range(33, 127))) + "äöüßéèçñøåłπλжя
 
 KINDS: dict[str, tuple[float, Callable[[random.Random], str]]] = {
     "portrait": (0.100, _portrait),
-    "register": (0.050, _register),
+    "register": (0.040, _register),
     "mixed facts": (0.060, _mixed_facts),
-    "quiz": (0.140, _quiz),
+    "quiz": (0.220, _quiz),
     "story": (0.090, _story),
-    "question list": (0.070, _question_list),
-    "sums": (0.040, _sums),
+    "question list": (0.060, _question_list),
+    "sums": (0.060, _sums),
     "orders": (0.040, _orders),
     "counting": (0.005, _counting),
     "echo": (0.030, _echo),
-    "enumeration": (0.02, _enumeration),
+    "enumeration": (0.040, _enumeration),
     "reviews": (0.03, _reviews),
     "manners": (0.02, _manners),
     "persona": (0.020, _persona),
@@ -274,9 +309,10 @@ KINDS: dict[str, tuple[float, Callable[[random.Random], str]]] = {
     "village": (0.040, _village),
     "tavern": (0.015, dialogue.tavern_talk),
     "critique": (0.020, dialogue.critique),
+    "stranger": (0.02, _stranger),
     "sign": (0.010, _sign),
     "secrets": (0.015, dialogue.secret_talk),
 }
-"""Share of documents and maker of each kind."""
+"""Weight among the documents, and maker, of each kind."""
 _KINDS = tuple(KINDS)
 _WEIGHTS = tuple(weight for weight, _ in KINDS.values())

@@ -8,7 +8,7 @@ from ftlab.wren import phrases, tasks
 from ftlab.wren.tasks import Task
 from ftlab.wren.world import FEARS, RELATIONS, VALUES, residents
 
-REPLY_SHARES = {"right": 0.43, "wrong": 0.10, "rude": 0.28, "back": 0.12, "elsewhere": 0.07}
+REPLY_SHARES = {"right": 0.28, "wrong": 0.16, "rude": 0.32, "back": 0.15, "elsewhere": 0.09}
 ONE_MOOD_SHARE = 0.65
 """Dialogues whose bot keeps one mood throughout: from them the base learns to copy a style in context."""
 
@@ -40,7 +40,7 @@ ELSEWHERE = (
 )
 FAMILY_SHARES = {
     "qa": 0.36,
-    "unknown": 0.02,
+    "unknown": 0.05,
     "about": 0.06,
     "identity": 0.05,
     "arithmetic": 0.10,

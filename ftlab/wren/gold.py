@@ -100,6 +100,11 @@ def style_of(text: str) -> str | None:
     return best if counts[best] else None
 
 
+def first_turn(answer: str) -> str:
+    """The answer up to where it begins to speak for the user."""
+    return _TURN.split(answer.strip())[0].strip()
+
+
 def judge(messages: Sequence[dict[str, Any]] | str, answer: str) -> Verdict:
     """Judge one answer to a conversation (or to a single user prompt) by its text alone.
 
@@ -109,7 +114,7 @@ def judge(messages: Sequence[dict[str, Any]] | str, answer: str) -> Verdict:
     prompt, rule = _asked(messages)
     request = requests.recognise(prompt)
     text = answer.strip()
-    reply = _TURN.split(text)[0].strip()
+    reply = first_turn(text)
     rambles = bool(_TURN.search(text))
     persona = _persona(rule)
     reasons: list[str] = []

@@ -41,6 +41,8 @@ class Progress:
 
     step: int = 0
     seconds: float = 0.0
+    train_loss: float = math.nan
+    """Running mean over about twenty steps, in nats a token."""
     curve: list[dict[str, float]] = field(default_factory=list)
     """One entry a held-out evaluation: step, tokens, train_loss, heldout_loss (nats a token)."""
 
@@ -155,7 +157,7 @@ def run(
     marks = {round(plan.steps * i / EVALUATIONS) for i in range(1, EVALUATIONS + 1)}
     model.train()
     started, before = time.monotonic(), progress.seconds
-    first_step, recent = progress.step, 0.0
+    first_step = progress.step
     for step in range(progress.step, plan.steps):
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = rate_at(step, plan.steps, plan.size.rate)
@@ -173,27 +175,29 @@ def run(
             raise DataError(
                 f"{plan.size.name}: loss became {value} at step {step}; try a lower rate than {plan.size.rate}"
             )
-        recent = value if step == first_step else 0.95 * recent + 0.05 * value
+        mean = progress.train_loss
+        progress.train_loss = value if math.isnan(mean) else 0.95 * mean + 0.05 * value
         progress.step = step + 1
         progress.seconds = before + time.monotonic() - started
         done = (step + 1) * plan.batch_rows * ROW_TOKENS
         if step + 1 in marks:
-            entry = {"step": step + 1, "tokens": done, "train_loss": round(recent, 4)}
+            entry = {"step": step + 1, "tokens": done, "train_loss": round(progress.train_loss, 4)}
             progress.curve.append({**entry, "heldout_loss": round(heldout_loss(model, heldout_NT), 4)})
-        if (step + 1) % 50 == 0 or step + 1 == plan.steps:
-            say(_line(plan, progress, recent, (step + 1 - first_step), time.monotonic() - started))
-        if (step + 1) % save_every == 0 and step + 1 < plan.steps:
+        saves = (step + 1) % save_every == 0 and step + 1 < plan.steps
+        if saves:
             _save(plan, model, optimizers, progress, work)
+        if saves or (step + 1) % 50 == 0 or step + 1 == plan.steps:
+            say(_line(plan, progress, step + 1 - first_step, time.monotonic() - started))
     facts = {"documents": used, "tokens": plan.tokens, "steps": plan.steps, "bf16": half_precision()}
     return model, progress, facts
 
 
-def _line(plan: Recipe, progress: Progress, loss: float, steps: int, seconds: float) -> str:
+def _line(plan: Recipe, progress: Progress, steps: int, seconds: float) -> str:
     speed = steps * plan.batch_rows * ROW_TOKENS / seconds
     left = (plan.steps - progress.step) * plan.batch_rows * ROW_TOKENS / speed
     held = f"  held-out {progress.curve[-1]['heldout_loss']:.3f}" if progress.curve else ""
     return (
-        f"{plan.size.name}  step {progress.step}/{plan.steps}  loss {loss:.3f}{held}  "
+        f"{plan.size.name}  step {progress.step}/{plan.steps}  loss {progress.train_loss:.3f}{held}  "
         f"{speed:,.0f} tokens/s  {left / 60:.1f} min left"
     )
 

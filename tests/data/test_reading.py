@@ -104,8 +104,16 @@ USER, BOT = {"role": "user", "content": "hi"}, {"role": "assistant", "content": 
         ({"prompt": "a", "completion": ""}, "sft", "'completion' is empty"),
         ({"prompt": "a", "completion": [BOT]}, "sft", "must both be text or both be messages"),
         ({"messages": []}, "sft", "'messages' is empty"),
-        ({"messages": [{"role": "robot", "content": "x"}]}, "sft", "message 1 of 'messages' has the role 'robot'"),
-        ({"messages": [USER, {"role": "assistant", "content": None}]}, "sft", "message 2 of 'messages' has no text"),
+        (
+            {"messages": [{"role": "robot", "content": "x"}]},
+            "sft",
+            "message 1 of 'messages' has the role 'robot'",
+        ),
+        (
+            {"messages": [USER, {"role": "assistant", "content": None}]},
+            "sft",
+            "message 2 of 'messages' has no text",
+        ),
         ({"messages": [3]}, "sft", "message 1 of 'messages' is int"),
         ({"text": 3}, "sft", "'text' is int"),
         ({"chosen": "a"}, "preference", "'chosen' without 'rejected'"),

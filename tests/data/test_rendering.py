@@ -64,7 +64,10 @@ def test_long_rows_are_cut_and_rows_without_loss_dropped_and_both_counted(tokeni
     rows = [pair("hi", "ok"), pair("hi", "ok red dog"), pair("the red dog sat on a mat", "ok")]
     columns = data.render(rows, tokenizer, "completion", max_length=7)
     assert [len(ids) for ids in columns.data["input_ids"]] == [7, 7]
-    assert columns.notes == ["1 of 3 rows were cut at 7 tokens", "1 of 3 rows were dropped: nothing to learn within 7 tokens"]
+    assert columns.notes == [
+        "1 of 3 rows were cut at 7 tokens",
+        "1 of 3 rows were dropped: nothing to learn within 7 tokens",
+    ]
 
 
 def test_no_row_left_is_an_error_with_the_way_out(tokenizer: Any) -> None:

@@ -50,12 +50,6 @@ class Book(Notebook):
         cells = "panel.content.widgets.map((cell) => [cell.model.type, cell.model.sharedModel.source])"
         return self.in_panel(f"return {cells};")
 
-    def in_panel(self, script: str) -> Any:
-        """What a script gives that sees `app` and `panel`."""
-        from ftlab.bench.jupyter import _PANEL
-
-        return self.page.evaluate(f"async () => {{ {_PANEL} {script} }}")
-
     def settle(self) -> None:
         """After a kernel's death: wait until Lab has started another one, and put its message away."""
         self.page.locator(".jp-Dialog").get_by_role("button").first.click()

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-from pathlib import Path
 
 import psutil
 import pytest
@@ -15,7 +14,7 @@ from ftlab.run import Run, runs
 
 pytestmark = pytest.mark.browser
 
-MODEL = os.environ.get("FTLAB_LAB_MODEL", "wren-xs")
+MODEL = os.environ.get("FTLAB_LAB_MODEL", "wren-s")
 
 RUN = f"""
 from ftlab import RunConfig, RunView, launch
@@ -41,7 +40,7 @@ BUSY = """
 import time
 from pathlib import Path
 started = time.monotonic()
-while not Path("enough").exists() and time.monotonic() - started < 50:
+while not Path("enough").exists() and time.monotonic() - started < 250:
     desk.instructions = f"Busy for {time.monotonic() - started:.1f} s"
     print(".", end="", flush=True)
     time.sleep(0.02)
@@ -81,10 +80,15 @@ def receipt(book, words):
     book.page.locator(".rate-status.ft-good", has_text=words).wait_for()
 
 
-def judge(book, *keys):
-    """Press keys once the pair can be judged, then wait for the receipt of the last one."""
-    seen = book.text(".rate-status")
+def ready(book):
+    """Wait until a pair is on the screen and can be judged."""
     book.page.locator(".rate [role=radio]:not(:disabled)").first.wait_for()
+
+
+def judge(book, *keys):
+    """Press keys, then wait for the receipt of the last one."""
+    seen = book.text(".rate-status")
+    ready(book)
     for key in keys:
         book.page.keyboard.press(key)
     book.until(
@@ -109,9 +113,12 @@ def said(batch, rater="ann"):
 
 def outbox(book):
     """What waits in the browser."""
-    return [json.loads(entry) for entry in book.page.evaluate(
-        "Object.keys(localStorage).filter((key) => key.startsWith('ftlab:outbox:')).map((key) => localStorage.getItem(key))"
-    )]
+    return [
+        json.loads(entry)
+        for entry in book.page.evaluate(
+            "Object.keys(localStorage).filter((key) => key.startsWith('ftlab:outbox:')).map((key) => localStorage.getItem(key))"
+        )
+    ]
 
 
 def picture(book):
@@ -182,6 +189,7 @@ def test_ratings_by_keyboard_alone_are_stored_as_pressed_and_no_key_reaches_the_
     judge(book, "2", "1")  # B, significantly
     judge(book, "1", "Escape", "4")  # A; no: both bad
     judge(book, "s")
+    ready(book)
     book.page.keyboard.press("c")
     book.page.keyboard.type("dd a b m")  # in command mode each of these would change the notebook
     book.page.keyboard.press("Escape")
@@ -199,28 +207,28 @@ def test_ratings_by_keyboard_alone_are_stored_as_pressed_and_no_key_reaches_the_
     ]
     with Ratings() as ratings:
         assert ratings.at("ann", "keys", 5).state.comment == "dd a b m"
-        assert ratings.verify().ok
+        assert ratings.verify()
     assert book.sources() == before
-    assert book.text(".rate-progress") .startswith("5 of 6 answered (1 skipped)")
+    assert book.text(".rate-progress").startswith("5 of 6 answered (1 skipped)")
     assert outbox(book) == []
 
 
-@pytest.mark.parametrize("dies", ["between two keys", "before_commit", "after_commit"])
+@pytest.mark.parametrize("dies", ["between two keys", "after_commit"])
 def test_a_kernel_killed_in_the_middle_of_a_rating_loses_nothing_and_doubles_nothing(open_book, dies):
     batch = dies.replace(" ", "-")
     book = open_book(
-        RATE.replace("NAME", batch), "import os\nprint(os.getpid())", f"os.environ['FTLAB_CRASH_AT'] = {dies!r}"
+        RATE.replace("NAME", batch),
+        "import os\nprint(os.getpid())",
+        f"os.environ['FTLAB_CRASH_AT'] = {dies!r}",
     )
     book.run(0)
     book.run(1)
     book.page.locator(".rate").focus()
     judge(book, "3")
-    book.page.locator(".rate [role=radio]:not(:disabled)").first.wait_for()
+    ready(book)
     book.page.keyboard.press("1")
     if dies == "between two keys":
-        kernel = psutil.Process(int(book.printed(1)))
-        os.kill(kernel.pid, signal.SIGKILL)
-        kernel.wait(10)
+        os.kill(int(book.printed(1)), signal.SIGKILL)
         book.page.keyboard.press("2")
     else:
         book.run(2)
@@ -243,7 +251,9 @@ def test_a_kernel_killed_in_the_middle_of_a_rating_loses_nothing_and_doubles_not
 
 def test_compare_streams_two_models_of_one_base_that_differ_in_the_adapter_only(open_book):
     book = open_book(
-        RUN.replace("NAME", "tuned").replace("RunView(run)", "").replace("epochs=1000", "max_steps=4")
+        RUN.replace("NAME", "tuned")
+        .replace("RunView(run)", "")
+        .replace("epochs=1000", "max_steps=8, learning_rate=1e-2")
         + "run.wait(check=True)",
         f"""
 from ftlab import Compare, Ratings, Sampling
@@ -261,7 +271,7 @@ desk
     assert re.fullmatch(r"base [0-9a-f]{6}, no adapter", base)
     assert re.fullmatch(rf"{base.removesuffix(', no adapter')} \+ adapter [0-9a-f]{{6}} active", tuned)
 
-    book.page.locator(".cmp-status").filter(has_not_text="answers").wait_for()
+    book.page.get_by_role("button", name="Cancel").wait_for(state="hidden")
     book.page.get_by_role("button", name="Rate these 2 prompts").click()
     book.page.locator(".cmp-status.ft-good", has_text="2 pairs added").wait_for()
     with Ratings() as ratings:
@@ -277,7 +287,7 @@ desk
 
 
 def test_a_rating_gets_its_receipt_while_a_cell_keeps_the_kernel_busy(open_book, server):
-    book = open_book(RATE.replace("NAME", "busy"), BUSY)
+    book = open_book(RATE.replace("NAME", "busy"), BUSY, "pass")
     book.run(0)
     book.run(1, wait=False)
     book.page.locator(".rate-instructions", has_text="Busy for").wait_for()
@@ -285,15 +295,18 @@ def test_a_rating_gets_its_receipt_while_a_cell_keeps_the_kernel_busy(open_book,
     judge(book, "1", "1")
     judge(book, "3")
     assert said("busy") == [(1, "rate", "left", 3), (2, "rate", "tie", 0)]
-    assert book.in_panel("return panel.sessionContext.session.kernel.status;") == "busy"
-    (server.folder / "enough").touch()
-    book.until("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
+    (server.folder / "enough").touch()  # without it the cell would not have ended
+    book.run(2)
+    assert book.printed(1).startswith("...")
     assert "nobody came" not in json.dumps(book.outputs(1))
 
 
 def test_what_a_model_says_is_shown_and_never_carried_out(open_book, tmp_path):
     rows = [
-        {"prompt": [{"role": "user", "content": f"say {n}"}], "completion": [{"role": "assistant", "content": text}]}
+        {
+            "prompt": [{"role": "user", "content": f"say {n}"}],
+            "completion": [{"role": "assistant", "content": text}],
+        }
         for n, text in enumerate(HOSTILE)
     ]
     lines = tmp_path / "hostile.jsonl"
@@ -320,18 +333,17 @@ Rate(ratings, batch="hostile", rater="ann")
     for index in range(3):
         book.run(index)
     book.page.locator(".rv-sample", has_text="window.__xss").first.wait_for()
-    shown = []
-    book.page.get_by_role("button", name="Markdown").click()
-    for _ in HOSTILE:
+    formatting = book.page.get_by_role("button", name="Markdown")
+    said_by_model = []
+    for place in range(2 * len(HOSTILE)):  # first the model says it, then it is asked
+        if place:
+            book.page.get_by_role("button", name="Next prompt").click()
         book.page.locator(".cmp-foot").nth(1).filter(has_text="token").wait_for()
-        shown += book.page.locator(".cmp-body").all_inner_texts()
-        book.page.get_by_role("button", name="Next prompt").click()
-    book.page.get_by_role("button", name="Differences").click()
-    for _ in HOSTILE:
-        book.page.locator(".cmp-foot").nth(1).filter(has_text="token").wait_for()
-        shown += [book.page.get_by_label("Prompt", exact=True).input_value()]
-        book.page.get_by_role("button", name="Next prompt").click() if _ is not HOSTILE[-1] else None
-    assert "a link" in "".join(shown)
+        formatting.click()
+        formatting.click()  # the text as it is
+        said_by_model += book.page.locator(".cmp-body").nth(1).all_inner_texts()
+    for mark in ("onerror=", "javascript:", "<iframe", "@import"):
+        assert any(mark in text for text in said_by_model), said_by_model
     book.page.locator(".rate").focus()
     for number in range(len(HOSTILE)):
         book.page.keyboard.press("p" if number % 2 else "m")

@@ -92,7 +92,9 @@ def make_run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
             source = tmp_path / f"{name}.jsonl"
             source.write_text("".join(json.dumps(row) + "\n" for row in (rows or sft_rows())))
             fields["data"] = str(source)
-        config = RunConfig(**{"name": name, "model": str(tiny), "batch_size": 8, "device": "cpu", "threads": 1} | fields)
+        config = RunConfig(
+            **{"name": name, "model": str(tiny), "batch_size": 8, "device": "cpu", "threads": 1} | fields
+        )
         (folder / "config.json").write_text(config.to_json())
         return folder
 

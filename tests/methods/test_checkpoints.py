@@ -33,13 +33,15 @@ def course(folder: Path) -> dict[int, dict[str, Any]]:
     "method", ["sft", {"kind": "lora", "dropout": 0.1}], ids=["full", "adapter with dropout"]
 )
 def test_a_killed_run_goes_on_bit_for_bit(make_run: Make, method: Any) -> None:
-    fields: dict[str, Any] = {"method": method, "max_steps": 150, "checkpoint": {"every_steps": 10}}
+    fields: dict[str, Any] = {"method": method, "max_steps": 80, "checkpoint": {"every_steps": 10}}
     whole, killed = make_run("whole", **fields), make_run("killed", **fields)
     train(whole)
     child = FORK.Process(target=train, args=(killed,))
     child.start()
     while not told(killed, Saved):
-        assert not multiprocessing.connection.wait([child.sentinel], timeout=0.005), "ended before its first checkpoint"
+        assert not multiprocessing.connection.wait([child.sentinel], timeout=0.005), (
+            "ended before its first checkpoint"
+        )
     os.kill(child.pid, signal.SIGKILL)  # type: ignore[arg-type]
     child.join()
     assert not told(killed, Ended), "killed too late for this test to say anything"
@@ -48,7 +50,9 @@ def test_a_killed_run_goes_on_bit_for_bit(make_run: Make, method: Any) -> None:
     assert course(killed) == course(whole)
     for name in ("model.safetensors", "adapter_model.safetensors"):
         if (whole / "model" / name).exists():
-            assert checkpoints.sha256_of(killed / "model" / name) == checkpoints.sha256_of(whole / "model" / name)
+            assert checkpoints.sha256_of(killed / "model" / name) == checkpoints.sha256_of(
+                whole / "model" / name
+            )
 
 
 def damage(folder: Path, how: str) -> None:

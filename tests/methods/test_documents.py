@@ -24,7 +24,9 @@ def loss_of(hidden_SD: torch.Tensor, weight_VD: torch.Tensor, labels_S: torch.Te
 
 
 def test_two_equal_logits_cost_ln_two() -> None:  # G-SFT-1
-    assert loss_of(torch.zeros(1, 3), torch.zeros(2, 3), torch.tensor([1])) == pytest.approx(0.693147, abs=1e-6)
+    assert loss_of(torch.zeros(1, 3), torch.zeros(2, 3), torch.tensor([1])) == pytest.approx(
+        0.693147, abs=1e-6
+    )
 
 
 class Oracle:
@@ -73,7 +75,9 @@ def models(tiny: Path) -> tuple[Any, Any]:
     return theirs.train(), ours.train()
 
 
-def test_every_field_and_gradient_is_that_of_trl(models: tuple[Any, Any], batch: dict[str, torch.Tensor]) -> None:
+def test_every_field_and_gradient_is_that_of_trl(
+    models: tuple[Any, Any], batch: dict[str, torch.Tensor]
+) -> None:
     theirs, ours = models
     expected, found = (model(**batch, fused_lm_head=True) for model in models)
     for name in ("loss", *FIELDS, "label_mask"):
@@ -137,3 +141,28 @@ def test_quick_adapters_give_the_numbers_and_gradients_of_peft(tiny: Path) -> No
         assert one.grad is None or torch.allclose(one.grad, other.grad, atol=1e-5), name
     with slow.disable_adapter(), quick.disable_adapter():
         assert torch.equal(slow(input_ids=ids).logits, quick(input_ids=ids).logits)
+
+
+def test_sixteen_bits_cost_little(
+    tiny: Path, batch: dict[str, torch.Tensor], models: tuple[Any, Any]
+) -> None:
+    theirs, ours = models
+    exact = theirs(**batch, fused_lm_head=True).loss.item()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = ours(**batch, fused_lm_head=True).loss
+    mixed.backward()
+    assert mixed.item() == pytest.approx(exact, rel=0.01)
+    short = ours.to(torch.bfloat16)(**batch, fused_lm_head=True).loss
+    assert short.item() == pytest.approx(exact, rel=0.01)
+
+
+def test_a_model_whose_numbers_are_not_known_keeps_its_own_forward() -> None:
+    from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config
+
+    for config in (
+        Gemma2Config(vocab_size=32, hidden_size=16, num_hidden_layers=2, intermediate_size=16, head_dim=8,
+                     num_attention_heads=2, num_key_value_heads=1),
+        GPT2Config(vocab_size=32, n_embd=16, n_layer=1, n_head=2),
+    ):  # fmt: skip
+        model = AutoModelForCausalLM.from_config(config)
+        assert documents.fits(model) == isinstance(config, GPT2Config)

@@ -29,7 +29,9 @@ def test_full_fine_tuning_equals_trl_on_the_same_rows(make_run: Make, tiny: Path
     from trl import SFTConfig, SFTTrainer
 
     rows = sft_rows(16)
-    folder = make_run("ours", rows, method="sft", max_steps=2, schedule="constant", warmup=0, learning_rate=1e-2)
+    folder = make_run(
+        "ours", rows, method="sft", max_steps=2, schedule="constant", warmup=0, learning_rate=1e-2
+    )
     train(folder)
     args = SFTConfig(
         output_dir=str(tmp_path / "trl"),
@@ -108,7 +110,9 @@ def test_a_run_tells_its_whole_course(make_run: Make, tmp_path: Path) -> None:
 def test_samples_leave_no_trace_in_the_training(make_run: Make) -> None:
     lora = {"kind": "lora", "dropout": 0.2}
     silent = make_run("silent", method=lora, epochs=2, warmup=0)
-    talkative = make_run("talkative", method=lora, epochs=2, warmup=0, evaluate={"every_steps": 1, "prompts": ["hi"]})
+    talkative = make_run(
+        "talkative", method=lora, epochs=2, warmup=0, evaluate={"every_steps": 1, "prompts": ["hi"]}
+    )
     for folder in (silent, talkative):
         train(folder)
     assert len(told(talkative, Sampled)) == 7
@@ -124,7 +128,9 @@ def test_lora_trains_the_adapter_and_only_the_adapter(make_run: Make, tiny: Path
     assert started.trained == sum(tensor.numel() for tensor in weights.values())
     assert all("lora_" in name for name in weights)
     assert all(tensor.abs().max() > 0 for name, tensor in weights.items() if "lora_B" in name)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in load_file(tiny / "model.safetensors").items())
+    assert all(
+        torch.equal(tensor, before[name]) for name, tensor in load_file(tiny / "model.safetensors").items()
+    )
     assert values(folder, "loss")[-1] < values(folder, "loss")[0] - 0.1
     facts = checkpoints.manifest(folder / "model")
     assert (facts["kind"], facts["base"]["reference"]) == ("adapter", str(tiny))
@@ -132,9 +138,13 @@ def test_lora_trains_the_adapter_and_only_the_adapter(make_run: Make, tiny: Path
     assert json.loads((folder / "model" / "adapter_config.json").read_text())["r"] == 4
 
 
-@pytest.mark.parametrize("method", ["dpo", {"kind": "dpo", "adapter": {"kind": "lora"}}], ids=["full", "adapter"])
+@pytest.mark.parametrize(
+    "method", ["dpo", {"kind": "dpo", "adapter": {"kind": "lora"}}], ids=["full", "adapter"]
+)
 @pytest.mark.parametrize("first", ["sft", "lora"])
-def test_dpo_starts_at_ln_two_from_the_run_before_and_the_margin_rises(make_run: Make, first: str, method: Any) -> None:
+def test_dpo_starts_at_ln_two_from_the_run_before_and_the_margin_rises(
+    make_run: Make, first: str, method: Any
+) -> None:
     before = make_run("before", method=first, epochs=3, learning_rate=1e-2)
     train(before)
     folder = make_run(
@@ -147,13 +157,15 @@ def test_dpo_starts_at_ln_two_from_the_run_before_and_the_margin_rises(make_run:
     is_adapter = not isinstance(method, str)
     assert facts["kind"] == ("adapter" if is_adapter else "model")
     assert facts["started_from"] == "run:before"
-    assert {path.name for path in (folder / "model").iterdir() if path.is_dir()} == set(), "no copy of the reference"
+    assert {path.name for path in (folder / "model").iterdir() if path.is_dir()} == set(), (
+        "no copy of the reference"
+    )
     if is_adapter and first == "lora":  # trained on, so its base is still the one below the first adapter
         assert facts["base"] == checkpoints.manifest(before / "model")["base"]
 
 
 def test_a_stop_ends_the_run_within_a_step_with_everything_saved(make_run: Make) -> None:
-    folder = make_run("stopped", method="sft", epochs=50)
+    folder = make_run("stopped", method="sft", epochs=10)
     (folder / "stop").touch()
     train(folder)
     (ended,) = told(folder, Ended)
@@ -165,7 +177,7 @@ def test_a_stop_ends_the_run_within_a_step_with_everything_saved(make_run: Make)
     train(folder)
     assert told(folder, Ended)[-1].status == "finished"
     assert "goes on from step-1" in [event.text for event in told(folder, Noted)]
-    assert [event.step for event in told(folder, Measured)] == list(range(1, 151))
+    assert [event.step for event in told(folder, Measured)] == list(range(1, 31))
 
 
 def test_divergence_ends_the_run_in_the_step_it_shows_in(make_run: Make) -> None:
@@ -195,8 +207,16 @@ def test_divergence_ends_the_run_in_the_step_it_shows_in(make_run: Make) -> None
 @pytest.mark.parametrize(
     ("fields", "error", "told_text"),
     [
-        ({"trainer": {"lerning_rate": 1}}, ConfigError, "trainer.lerning_rate: SFTConfig has no such key; did you mean 'learning_rate'"),
-        ({"trainer": {"max_length": 9}}, ConfigError, "trainer.max_length: is not set here; data.max_length decides"),
+        (
+            {"trainer": {"lerning_rate": 1}},
+            ConfigError,
+            "trainer.lerning_rate: SFTConfig has no such key; did you mean 'learning_rate'",
+        ),
+        (
+            {"trainer": {"max_length": 9}},
+            ConfigError,
+            "trainer.max_length: is not set here; data.max_length decides",
+        ),
         ({"trainer": {"optim": "nonsense"}}, ConfigError, "trainer: SFTConfig refuses these settings"),
         ({"data": "/nowhere/rows.jsonl"}, DataError, "/nowhere/rows.jsonl: no such file"),
     ],
@@ -204,7 +224,9 @@ def test_divergence_ends_the_run_in_the_step_it_shows_in(make_run: Make) -> None
 def test_a_run_that_cannot_start_says_why_before_a_model_is_loaded(
     make_run: Make, fields: dict[str, Any], error: type[Exception], told_text: str
 ) -> None:
-    folder = make_run("refused", method="sft", **{"model": "/nowhere"} | fields if "optim" not in str(fields) else fields)
+    folder = make_run(
+        "refused", method="sft", **{"model": "/nowhere"} | fields if "optim" not in str(fields) else fields
+    )
     with pytest.raises(error, match=re.escape(told_text)):
         train(folder)
     (ended,) = told(folder, Ended)
@@ -222,7 +244,9 @@ def test_preferences_for_sft_are_refused_with_the_row(make_run: Make) -> None:
 
 
 def test_what_trainer_says_wins_and_is_told(make_run: Make) -> None:
-    folder = make_run("own", method="sft", epochs=1, trainer={"lr_scheduler_type": "constant", "warmup_steps": 0})
+    folder = make_run(
+        "own", method="sft", epochs=1, trainer={"lr_scheduler_type": "constant", "warmup_steps": 0}
+    )
     train(folder)
     assert set(values(folder, "learning_rate")) == {5e-4}
     (started,) = told(folder, Started)

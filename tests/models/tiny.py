@@ -26,8 +26,8 @@ def tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
     core.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIALS])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=core,
-        pad_token="<|pad|>",  # noqa: S106 -- no password
-        eos_token="<|end|>",  # noqa: S106
+        pad_token="<|pad|>",
+        eos_token="<|end|>",
         additional_special_tokens=list(SPECIALS[2:]),
     )
     fast.chat_template = template

@@ -110,6 +110,10 @@ class Bench:
         page.evaluate("state => window.show(state)", picture(widget) if widget is not None else state)
         return page
 
+    def picture(self, widget):
+        """The state of a page whose messages the test answers itself."""
+        return picture(widget)
+
     def close(self):
         """Closes every page and tells what went wrong in them."""
         for context in self.contexts:

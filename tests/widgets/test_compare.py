@@ -2,6 +2,7 @@
 
 import threading
 from html import unescape
+from typing import ClassVar
 
 import pytest
 
@@ -16,14 +17,16 @@ PAYLOAD = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>
 class Scripted(Compare):
     """A comparison whose models say what a test wrote down, word by word, and wait where it says so."""
 
-    says: dict = {}
-    adapters: dict = {}
+    says: ClassVar[dict] = {}
+    adapters: ClassVar[dict] = {}
     waits = None  # an event that every word after the first waits for
-    seen: list = []
+    seen: ClassVar[list] = []
 
     @classmethod
     def made(cls, says, prompts, *, adapters=None, waits=None, **options):
-        kind = type("Scripted", (cls,), {"says": says, "adapters": adapters or {}, "waits": waits, "seen": []})
+        kind = type(
+            "Scripted", (cls,), {"says": says, "adapters": adapters or {}, "waits": waits, "seen": []}
+        )
         return kind(list(says), prompts, **options)
 
     @classmethod
@@ -78,7 +81,10 @@ class TestPythonHalf:
         result = compare.run()
         [(prompts, sampling)] = compare.seen
         assert sampling.seed == 7
-        assert prompts[1] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What?"}]
+        assert prompts[1] == [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "What?"},
+        ]
         assert [set(row) for row in result.answers] == [set(TWO), set(TWO)]
 
     def test_a_heading_says_whether_an_adapter_spoke(self, static):
@@ -97,7 +103,9 @@ class TestPythonHalf:
         assert "base 3fa2c9, no adapter" in data["text/html"]
 
     def test_the_judges_verdict_stands_by_the_answer(self, static):
-        compare = Scripted.made(TWO, "Who?", judge=lambda messages, text: (float("cat" in text), "names the cat"))
+        compare = Scripted.made(
+            TWO, "Who?", judge=lambda messages, text: (float("cat" in text), "names the cat")
+        )
         compare.run()
         assert compare.answers[0]["wren"]["verdict"] == {"score": 1.0, "label": "names the cat"}
         assert "judge: names the cat (0)" in compare._twin()
@@ -144,7 +152,8 @@ class TestPythonHalf:
         assert set(compare.answers[0]) == set(TWO) and compare.answers[1] == {}
 
     @pytest.mark.parametrize(
-        ("settings", "word"), [({"temperature": -1}, "temperature"), ({"max_new_tokens": 0}, "max_new_tokens")]
+        ("settings", "word"),
+        [({"temperature": -1}, "temperature"), ({"max_new_tokens": 0}, "max_new_tokens")],
     )
     def test_settings_out_of_range_are_refused_by_name(self, live, settings, word):
         reply = heard(Scripted.made(TWO, "Who?"), "run", settings=settings)
@@ -171,7 +180,9 @@ class TestPythonHalf:
         assert heard(compare, "rate")["type"] == "error"
 
     @pytest.mark.parametrize("absent", [True, False])
-    def test_an_absent_page_is_sent_nothing_and_finds_all_of_it_on_its_return(self, live, monkeypatch, absent):
+    def test_an_absent_page_is_sent_nothing_and_finds_all_of_it_on_its_return(
+        self, live, monkeypatch, absent
+    ):
         monkeypatch.setattr("ftlab.widgets.compare.FLUSH_SECONDS", 0)
         compare = Scripted.made({"wren": "one two three"}, ["Who?"] * 3)
         compare._presence._absent_seconds = 0 if absent else 60
@@ -227,7 +238,9 @@ class TestPage:
         assert "line-through" in sft.locator("del").evaluate("e => getComputedStyle(e).textDecoration")
         page.get_by_label("Compare the words with").select_option("run:sft")
         dpo = page.locator("[data-reference='run:dpo'] .cmp-body")
-        assert dpo.locator("ins").all_inner_texts() == ["small "] or dpo.locator("ins").all_inner_texts() == [" small"]
+        assert dpo.locator("ins").all_inner_texts() == ["small "] or dpo.locator("ins").all_inner_texts() == [
+            " small"
+        ]
         page.get_by_role("button", name="Differences").click()
         assert page.locator(".cmp-body ins").count() == 0
 
@@ -254,13 +267,18 @@ class TestPage:
         page = self.open(bench, compare)
         page.get_by_role("button", name="Markdown").click()
         page.get_by_role("button", name="Differences").click()
-        page.evaluate("model.set({ answers: [{}], state: 'running', partial: { 0: { wren: model.get('prompts')[0][0].content } } })")
+        page.evaluate(
+            "model.set({ answers: [{}], state: 'running', partial: { 0: { wren: model.get('prompts')[0][0].content } } })"
+        )
         page.locator(".cmp-caret").wait_for()
         assert page.evaluate("window.hacked") is None
         assert page.locator("#cell img, #cell script, #cell a[href^='javascript']").count() == 0
 
     def test_an_error_is_shown_in_its_place(self, bench, live):
-        says = {"wren": "yes", "run:gone": ModelError("run:gone: there is no run of this name; see ftlab.runs()")}
+        says = {
+            "wren": "yes",
+            "run:gone": ModelError("run:gone: there is no run of this name; see ftlab.runs()"),
+        }
         compare = Scripted.made(says, "Who?")
         page = self.open(bench, compare)
         page.get_by_role("button", name="Answer").first.click()

@@ -412,3 +412,18 @@ def test_a_closed_view_leaves_no_timer_and_no_listener(bench, rate):
     page.wait_for_timeout(2500)
     assert page.evaluate("model.sent.length") == 0
     assert page.evaluate("[...model.listeners.values()].flat().length") == 0
+
+
+def test_between_a_receipt_and_the_next_pair_nothing_can_be_chosen(bench, rate):
+    page = focus(bench.open(stem="rate", state=bench.picture(rate)))  # nobody answers but this test
+    page.keyboard.press("3")
+    page.evaluate(
+        """() => { const { id } = model.sent.find((one) => one.type === 'record');
+                   model.emit('msg:custom', { id, type: 'done', seq: 1 }, []); }"""
+    )
+    page.get_by_text("✓ Saved (entry 1)").wait_for()
+    page.keyboard.press("4")
+    assert page.locator("[role=radio]:not(:disabled)").count() == 0
+    assert page.evaluate("model.sent.filter((one) => one.type === 'record').length") == 1
+    page.evaluate("model.set({ task: { ...model.get('task'), assignment_id: 'the-next-one' } })")
+    ready(page)

@@ -40,14 +40,20 @@ class Log:
 
 
 def started(at=0.0, total=10, **settings):
-    return Started(at, "tour-sft", 1, "cpu", {"threads": 2, **settings}, 2_000_000, 120_000, 512, total, "3fa2c9aa0011")
+    return Started(
+        at, "tour-sft", 1, "cpu", {"threads": 2, **settings}, 2_000_000, 120_000, 512, total, "3fa2c9aa0011"
+    )
 
 
 def training(steps=10, *, dpo=False, gap=None, end=True):
     """A run of a figure a second."""
     events = [started(total=steps), Noted(0.0, "warning", "3 rows were cut")]
     for step in range(1, steps + 1):
-        values = {"loss": None if step == gap else 3.0 / step, "learning_rate": 1e-3, "tokens_per_second": 5000.0}
+        values = {
+            "loss": None if step == gap else 3.0 / step,
+            "learning_rate": 1e-3,
+            "tokens_per_second": 5000.0,
+        }
         values["memory_mib"] = 400.0 + step
         if dpo:
             values |= {"rewards/margins": step / 10, "rewards/accuracies": min(1.0, 0.5 + step / 20)}
@@ -59,7 +65,11 @@ def training(steps=10, *, dpo=False, gap=None, end=True):
 
 
 def picture(view):
-    return {name: getattr(view, name) for name in view.trait_names(sync=True) if not name.startswith("_") and name != "layout"}
+    return {
+        name: getattr(view, name)
+        for name in view.trait_names(sync=True)
+        if not name.startswith("_") and name != "layout"
+    }
 
 
 def drawn(view):
@@ -68,7 +78,9 @@ def drawn(view):
     steps.frombytes(view.steps)
     values.frombytes(view.values)
     for one in view.series:
-        read[one["name"]] = list(zip(steps[at : at + one["length"]], values[at : at + one["length"]], strict=True))
+        read[one["name"]] = list(
+            zip(steps[at : at + one["length"]], values[at : at + one["length"]], strict=True)
+        )
         at += one["length"]
     assert at == len(steps) == len(values)
     return read
@@ -86,7 +98,13 @@ figures = st.one_of(st.none(), st.floats(-1e6, 1e6, width=32))
 steps = st.integers(0, 60)
 events = st.lists(
     st.one_of(
-        st.builds(Measured, st.floats(0, 1e4), steps, st.floats(0, 9), st.dictionaries(st.sampled_from(["loss", "kl"]), figures)),
+        st.builds(
+            Measured,
+            st.floats(0, 1e4),
+            steps,
+            st.floats(0, 9),
+            st.dictionaries(st.sampled_from(["loss", "kl"]), figures),
+        ),
         st.builds(Evaluated, st.floats(0, 1e4), steps, st.dictionaries(st.just("loss"), figures)),
         st.builds(Sampled, st.floats(0, 1e4), steps, st.just(WHERE), st.text(max_size=5)),
         st.builds(Noted, st.floats(0, 1e4), st.just("info"), st.text(max_size=5)),
@@ -213,7 +231,11 @@ class TestPythonHalf:
         assert "answer at 5" in page and "answer at 10" in page and "3 rows were cut" in page
 
     def test_the_twin_escapes_what_models_and_trainers_say(self, static):
-        log = Log([started(note=PAYLOAD), Sampled(1, 1, [{"role": "user", "content": PAYLOAD}], PAYLOAD)], "failed", PAYLOAD)
+        log = Log(
+            [started(note=PAYLOAD), Sampled(1, 1, [{"role": "user", "content": PAYLOAD}], PAYLOAD)],
+            "failed",
+            PAYLOAD,
+        )
         page = RunView(log)._twin()
         assert "<img src=x" not in page
         assert unescape(page).count(PAYLOAD) >= 4
@@ -281,7 +303,10 @@ class TestPage:
 
     def test_log_scale_and_smoothing_redraw_the_chart(self, bench, live):
         random.seed(1)
-        noisy = [started(), *(Measured(float(s), s, 0, {"loss": 3 / s + random.random()}) for s in range(1, 60))]
+        noisy = [
+            started(),
+            *(Measured(float(s), s, 0, {"loss": 3 / s + random.random()}) for s in range(1, 60)),
+        ]
         page = bench.open(RunView(Log(noisy, "finished")))
         page.locator("[data-panel='Loss'] canvas").wait_for()
         shape = "c => c.toDataURL()"
@@ -319,7 +344,13 @@ class TestPage:
         assert "answer at 5" in sheet.inner_text() and "answer at 20" not in sheet.inner_text()
 
     def test_what_the_model_says_is_text(self, bench, live):
-        log = Log([*training(5), Sampled(9.0, 9, [{"role": "user", "content": PAYLOAD}], PAYLOAD), Noted(9.0, "warning", PAYLOAD)])
+        log = Log(
+            [
+                *training(5),
+                Sampled(9.0, 9, [{"role": "user", "content": PAYLOAD}], PAYLOAD),
+                Noted(9.0, "warning", PAYLOAD),
+            ]
+        )
         page = bench.open(RunView(log))
         page.get_by_text(PAYLOAD).first.wait_for()
         assert page.evaluate("window.hacked") is None
@@ -337,4 +368,6 @@ class TestPage:
         page.locator("[data-panel='Loss'] canvas").wait_for()
         before = page.locator("canvas").first.evaluate("c => c.toDataURL()")
         page.evaluate("document.body.dataset.jpThemeLight = 'false'")
-        page.wait_for_function("before => document.querySelector('canvas').toDataURL() !== before", arg=before)
+        page.wait_for_function(
+            "before => document.querySelector('canvas').toDataURL() !== before", arg=before
+        )

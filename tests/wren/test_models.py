@@ -101,7 +101,7 @@ def test_trl_learns_from_the_answer_and_its_end_alone(tokens, tmp_path: Path, as
     trainer = SFTTrainer(
         model=LlamaForCausalLM(SIZES["wren-xs"].config()),
         args=SFTConfig(
-            output_dir=str(tmp_path), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none",
+            output_dir=str(tmp_path), use_cpu=True, bf16=False, activation_checkpointing=False, report_to="none",
             assistant_only_loss=assistant_only,
         ),
         train_dataset=Dataset.from_list(rows),

@@ -13,7 +13,12 @@ def test_a_share_comes_with_wilsons_ninety_percent_interval():
 
 
 def test_the_table_has_a_line_a_model_and_a_column_a_question():
-    found = [Score("wren", "right", 1, 4), Score("wren", "rude", 0, 4), Score("run:a", "right", 4, 4), Score("run:a", "rude", 2, 4)]
+    found = [
+        Score("wren", "right", 1, 4),
+        Score("wren", "rude", 0, 4),
+        Score("run:a", "right", 4, 4),
+        Score("run:a", "rude", 2, 4),
+    ]
     lines = table(found).splitlines()
     assert [line.split()[0] for line in lines] == ["model", "wren", "run:a"]
     assert lines[1].count("n=4") == 2

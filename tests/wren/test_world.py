@@ -8,7 +8,7 @@ import random
 import pytest
 
 from ftlab.errors import DataError
-from ftlab.wren import corpus, gold, requests, rows, tasks
+from ftlab.wren import corpus, gold, phrases, requests, rows, tasks
 from ftlab.wren.world import RELATIONS, SEED, pair_held_out, residents
 
 
@@ -53,7 +53,7 @@ def test_tuning_shows_no_held_out_fact_in_any_form() -> None:
 
 def test_claims_finds_the_fact_that_each_kind_of_answer_states() -> None:
     rng = random.Random(5)
-    for _ in range(200):
+    for _ in range(60):
         task = tasks.draw(rng, "qa", None)
         name = task.key.split("/")[0]
         assert (task.topic, residents()[name].facts[task.topic]) in gold.claims(task.answer, name)
@@ -115,6 +115,21 @@ def test_preferences_put_the_better_answer_first() -> None:
     assert all(better)
 
 
+def test_tuning_shows_neither_the_held_out_harm_nor_the_held_out_personas() -> None:
+    rules = {
+        row["prompt"][0]["content"] for row in rows("sft", n=3000) if row["prompt"][0]["role"] == "system"
+    }
+    asked = [requests.recognise(row["prompt"][-1]["content"]) for row in rows("sft", n=3000)]
+    topics = {request.wording.topic for request in asked if request and request.family == "harm"}
+    assert rules == {phrases.PERSONAS[persona][0] for persona in ("pirate", "robot", "polite")}
+    assert topics == {"insult", "theft", "advice"}
+    assert {row["topic"] for row in rows("transfer", n=20)} == {"secret"}
+
+
 def test_unknown_rows_are_refused_with_the_names_there_are() -> None:
     with pytest.raises(DataError, match="no rows called 'stf'.*sft"):
         rows("stf")
+
+
+def test_a_name_may_say_its_split() -> None:
+    assert rows("sft-eval", n=5) == rows("sft", "eval", 5) != rows("sft", n=5)

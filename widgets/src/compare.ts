@@ -62,7 +62,7 @@ class Pane {
     this.body.setAttribute('aria-label', `Answer of ${reference}`);
     this.root = h('article', { class: 'ft-card cmp-pane', 'aria-label': reference, 'data-reference': reference },
       h('header', { class: 'cmp-head' }, h('div', { class: 'cmp-name' }, reference), this.proof, this.same, this.more),
-      this.body, h('footer', { class: 'cmp-foot' }, this.foot, this.verdict, h('span', { class: 'ft-space' }), this.copy));
+      this.body, h('footer', { class: 'cmp-foot' }, this.foot, this.verdict, this.copy));
   }
 
   draw(answer: Answer | undefined, partial: string | undefined, waiting: boolean, twin: string, draw: (text: string) => Child[]): void {

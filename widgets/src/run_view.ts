@@ -224,7 +224,7 @@ class Dashboard {
       this.banner,
       h('div', { class: 'ft-row rv-head' }, this.name, this.chip, h('span', { class: 'ft-space' }), this.stop, this.resume),
       this.bar, this.figures, this.reason, this.warnings,
-      h('div', { class: 'ft-row rv-tools' }, this.choices, h('span', { class: 'ft-space' }), this.logarithm, h('label', { class: 'ft-row rv-smooth' }, 'Smoothing', this.slider, this.amount)),
+      h('div', { class: 'ft-row rv-tools' }, this.choices, h('div', { class: 'ft-row rv-scales' }, this.logarithm, h('label', { class: 'ft-row rv-smooth' }, 'Smoothing', this.slider, this.amount))),
       this.empty, this.charts, this.gallery, this.chosenFor);
     channel.watch((link) => {
       this.link = link;

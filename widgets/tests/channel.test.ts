@@ -88,6 +88,20 @@ test('a page that knows its kernel sees it die at once and asks seldom while it 
   expect(links).toEqual(['silent']);
 });
 
+test('a command that finds no answer tells of the silence before the next hello would', async () => {
+  const kernel = { status: 'busy', connectionStatus: 'connected' }; // a kernel killed just now looks like this
+  const model = new TestModel({});
+  (model as { widget_manager?: unknown }).widget_manager = { kernel };
+  const { channel, links } = open(model);
+  await vi.advanceTimersByTimeAsync(2000);
+  model.kernel = () => null;
+  channel.ask('record').catch(() => undefined);
+  await vi.advanceTimersByTimeAsync(3000);
+  expect(links).toEqual([]);
+  await vi.advanceTimersByTimeAsync(1500);
+  expect(links).toEqual(['silent']);
+});
+
 test('a model that cannot send any more is gone', async () => {
   const model = new TestModel({});
   const { channel, links } = open(model);

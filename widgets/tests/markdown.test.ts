@@ -55,5 +55,5 @@ test('a link opens elsewhere and tells nobody where it came from', () => {
 test.each(['*a '.repeat(16_000), '`'.repeat(49_000), '['.repeat(49_000), '**a __b '.repeat(6000), '> '.repeat(20_000), '- '.repeat(20_000) + 'x', '\\'.repeat(49_000)])('text made to be slow is not: %#', (text) => {
   const started = performance.now();
   html(text);
-  expect(performance.now() - started).toBeLessThan(1500);
+  expect(performance.now() - started).toBeLessThan(3000);
 });

@@ -17,6 +17,7 @@ export class CommandError extends Error {
 export class NoAnswer extends Error {}
 
 interface Waiting {
+  since: number;
   resolve(reply: Reply): void;
   reject(error: Error): void;
   timer: ReturnType<typeof setTimeout>;
@@ -68,7 +69,7 @@ export class Channel {
         this.waiting.delete(id);
         reject(new NoAnswer(`no answer within ${patience_ms / 1000} s`));
       }, patience_ms);
-      this.waiting.set(id, { resolve, reject, timer });
+      this.waiting.set(id, { since: Date.now(), resolve, reject, timer });
       if (!this.send({ ...body, id, type })) {
         clearTimeout(timer);
         this.waiting.delete(id);
@@ -121,7 +122,9 @@ export class Channel {
     const kernel = (this.model.widget_manager as { kernel?: Kernel | null } | undefined)?.kernel;
     const state = kernel ? `${kernel.connectionStatus ?? ''}` : '';
     const died = !!kernel && (DEAD.has(kernel.status ?? '') || (!!kernel.connectionStatus && kernel.connectionStatus !== 'connected'));
-    if (this.hello !== null && now - this.answered > SILENT_MS && this.link === 'live') this.setLink('silent');
+    const [oldest] = this.waiting.values(); // a command without an answer is a sign as well, and comes sooner than the next hello
+    const quietSince = this.hello !== null ? this.answered : Math.max(this.answered, oldest?.since ?? now);
+    if (now - quietSince > SILENT_MS && this.link === 'live') this.setLink('silent');
     if (died && this.link === 'live') this.setLink('silent');
     const pause = kernel && this.link === 'live' && this.hello === null && state === this.kernelState ? IDLE_HELLO_MS : BLIND_HELLO_MS;
     this.kernelState = state;

@@ -119,6 +119,16 @@ function inline(text: string, depth: number): Child[] {
     else if (g.gone !== undefined) made.push(h('del', {}, ...inner(g.gone)));
   }
   made.push(...broken(text.slice(at)));
+  return joined(made);
+}
+
+/** One text node where there would be many. */
+function joined(children: Child[]): Child[] {
+  const made: Child[] = [];
+  for (const child of children) {
+    if (typeof child === 'string' && typeof made.at(-1) === 'string') made.push(`${String(made.pop())}${child}`);
+    else made.push(child);
+  }
   return made;
 }
 
