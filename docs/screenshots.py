@@ -91,9 +91,7 @@ def save(png: bytes, path: Path) -> None:
     """With a palette: much smaller, and no difference to be seen."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(
-        f"{path.relative_to(DOCS.parent)}: {picture.width} x {picture.height}, {path.stat().st_size / 1000:.0f} kB"
-    )
+    print(f"{path.name}: {picture.width} x {picture.height}, {path.stat().st_size / 1000:.0f} kB")
 
 
 def answered(desk: Any) -> Any:

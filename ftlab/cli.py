@@ -153,7 +153,9 @@ def bench(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     from ftlab import __version__
 
-    parser = argparse.ArgumentParser("ftlab", description="A fine-tuning lab: compare, rate, train, look again.")
+    parser = argparse.ArgumentParser(
+        "ftlab", description="A fine-tuning lab: compare, rate, train, look again."
+    )
     parser.add_argument("--version", action="version", version=f"ftlab {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -182,7 +184,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0)
     group = command("ratings", export_ratings, "export, verify or back up ratings")
     actions = group.add_subparsers(required=True, metavar="ACTION")
-    for name, function in (("export", export_ratings), ("verify", verify_ratings), ("backup", backup_ratings)):
+    for name, function in (
+        ("export", export_ratings),
+        ("verify", verify_ratings),
+        ("backup", backup_ratings),
+    ):
         action = actions.add_parser(name)
         action.set_defaults(command=function)
         action.add_argument("--store", default=None, help="a file or database address; default: your own")
@@ -227,7 +233,9 @@ def _follow(run: Any) -> int:
         def update(self, events: Sequence[Any]) -> None:
             for event in events:
                 if isinstance(event, Measured | Evaluated):
-                    numbers = "  ".join(f"{key} {value:.5g}" for key, value in event.values.items() if value is not None)
+                    numbers = "  ".join(
+                        f"{key} {value:.5g}" for key, value in event.values.items() if value is not None
+                    )
                     print(f"step {event.step:6}  {numbers}", flush=True)
                 elif isinstance(event, Noted):
                     print(f"{event.level}: {event.text}", flush=True)

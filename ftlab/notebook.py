@@ -141,7 +141,9 @@ def chapters() -> dict[str, Path]:
 
 def _code_cells(path: Path) -> list[dict[str, Any]]:
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
+    return [
+        cell for cell in notebook["cells"] if cell["cell_type"] == "code" and "".join(cell["source"]).strip()
+    ]
 
 
 def _literal(text: str) -> Any:

@@ -17,8 +17,8 @@ new kernel is no different from having started it.
 import contextlib
 import fcntl
 import hashlib
-import json
 import itertools
+import json
 import logging
 import os
 import signal

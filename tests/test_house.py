@@ -17,7 +17,9 @@ def test_an_import_loads_nothing_heavy(module):
     assert out.stdout.split() == []
 
 
-@pytest.mark.parametrize("module", ["ftlab.run", "ftlab.config", "ftlab.warm", "ftlab.ratings", "ftlab.plots", "ftlab.notebook"])
+@pytest.mark.parametrize(
+    "module", ["ftlab.run", "ftlab.config", "ftlab.warm", "ftlab.ratings", "ftlab.plots", "ftlab.notebook"]
+)
 def test_the_light_half_never_loads_torch(module):
     code = f"import sys, {module}; print('torch' in sys.modules or 'transformers' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

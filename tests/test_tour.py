@@ -21,7 +21,9 @@ def taken(tmp_path_factory):
         done, peak = bench.take(folder)
         warm.stop()
     assert done.complete, done.error
-    scores = {(row["model"], row["what"]): row for row in json.loads((folder / "tour.json").read_text())["scores"]}
+    scores = {
+        (row["model"], row["what"]): row for row in json.loads((folder / "tour.json").read_text())["scores"]
+    }
     return done, peak, scores
 
 

@@ -12,6 +12,7 @@ from ftlab.events import Ended, Started
 from ftlab.run import Run, launch
 from ftlab.wren import acceptance, data
 
+NEW_TOKENS = 64
 RECIPE: dict[str, Any] = {
     "model": "wren",
     "method": "sft",
@@ -46,6 +47,7 @@ def _measured(seed: int) -> dict[str, Any]:
     return {
         "base_accuracy": round(base["accuracy"], 3),
         "tuned_accuracy": round(tuned["accuracy"], 3),
+        "base_first_turn_accuracy": round(base["first_turn_accuracy"], 3),
         "base_rude": round(base["rude"], 3),
         "tuned_rude": round(tuned["rude"], 3),
         "knowledge_kept": round(acceptance.knowledge(answering(run.reference), seed), 3),
@@ -58,7 +60,7 @@ def answering(reference: str) -> acceptance.Generate:
     """The model behind a reference, as the gold judge's measurements ask it."""
 
     def generate(conversations: Sequence[acceptance.Messages], temperature: float, seed: int) -> list[str]:
-        comparison = compare(list(conversations), [reference], Sampling(acceptance.NEW_TOKENS, temperature, seed=seed))
+        comparison = compare(list(conversations), [reference], Sampling(NEW_TOKENS, temperature, seed=seed))
         return [row[reference].text for row in comparison.answers]
 
     return generate

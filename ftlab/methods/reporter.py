@@ -105,9 +105,7 @@ class Reporter(TrainerCallback):
         ):
             self.sample(state.global_step, kwargs["model"])
 
-    def on_evaluate(
-        self, args: Any, state: Any, control: Any, metrics: dict[str, Any], **kwargs: Any
-    ) -> None:  # noqa: ARG002
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **kwargs: Any) -> None:  # noqa: ARG002
         values = _values({name.removeprefix("eval_"): value for name, value in metrics.items()})
         self.log.append(Evaluated(time.time(), state.global_step, values))
         self.sample(state.global_step, kwargs["model"])

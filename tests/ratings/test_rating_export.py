@@ -10,8 +10,8 @@ import pytest
 
 from ftlab import ratings as public
 from ftlab.errors import RatingError
-from ftlab.ratings import NotSaved, Ratings
 from ftlab.interval import wilson
+from ftlab.ratings import NotSaved, Ratings
 
 
 def _say(store, make_event, rater, *answers, batch="default"):

@@ -47,10 +47,10 @@ def test_a_killed_build_goes_on_and_ends_with_the_same_weights(tmp_path: Path, o
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for out in (whole, cut):
         tokenizer.save(tokenizer.load(folder("wren")), out / build.WORK / "tokenizer")
-    tokens = 24 * pretrain.BATCH_ROWS * pretrain.ROW_TOKENS
-    chosen = {"only": "wren-xs", "tokens": tokens, "save_every": 4}
+    tokens = 12 * pretrain.BATCH_ROWS * pretrain.ROW_TOKENS
+    chosen = {"only": "wren-xs", "tokens": tokens, "save_every": 3}
 
-    arguments = ["--only", "wren-xs", "--tokens", str(tokens), "--save-every", "4", "--out", str(cut)]
+    arguments = ["--only", "wren-xs", "--tokens", str(tokens), "--save-every", "3", "--out", str(cut)]
     process = subprocess.Popen(
         [sys.executable, "-m", "ftlab.wren", *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -59,7 +59,7 @@ def test_a_killed_build_goes_on_and_ends_with_the_same_weights(tmp_path: Path, o
     )
     with process:
         assert process.stdout
-        assert any("step 4/24" in line for line in process.stdout)
+        assert any("step 3/12" in line for line in process.stdout)
         process.send_signal(signal.SIGKILL)
     assert not (cut / "wren-xs").exists(), "the build ended before it could be killed"
 
