@@ -22,7 +22,7 @@ from ftlab.bench.jupyter import Notebook, browser, jupyter
 
 DOCS = Path(__file__).parent
 NOTEBOOKS = DOCS.parent / "notebooks"
-WIDE, NARROW, WINDOW = 1120, 560, {"width": 1440, "height": 900}
+WIDE, NARROW, WINDOW = 1120, 560, {"width": 1440, "height": 1040}
 TALL = 1700  # a widget is cut off where it ends below the window
 SCALE = 1.5
 COLOURS = 128

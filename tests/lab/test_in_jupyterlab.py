@@ -14,7 +14,7 @@ from ftlab.run import Run, runs
 
 pytestmark = pytest.mark.browser
 
-MODEL = os.environ.get("FTLAB_LAB_MODEL", "wren-s")
+MODEL = "wren-s"
 
 RUN = f"""
 from ftlab import RunConfig, RunView, launch
