@@ -1,21 +1,22 @@
 """Bench `tour`: what the first notebook costs, headless, from the first cell to the last."""
 
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from ftlab.notebook import Execution, chapters, execute
+from ftlab.errors import FtlabError
 
 LOOK_SECONDS = 0.5
 
 
 class Memory(threading.Thread):
-    """Watches this process and every process whose FTLAB_HOME is `home`; `peak` is in MiB.
+    """Watches every process whose FTLAB_HOME is `home`; `peak` is in MiB.
 
     Memory is the proportional set size: a page that several processes share counts once.
     """
@@ -38,29 +39,37 @@ class Memory(threading.Thread):
 
     def _share(self, process: psutil.Process) -> int:
         try:
-            if process.pid != os.getpid() and process.environ().get("FTLAB_HOME") != self._home:
-                return 0
-            return int(process.memory_full_info().pss)
+            is_ours = process.environ().get("FTLAB_HOME") == self._home
+            return int(process.memory_full_info().pss) if is_ours else 0
         except psutil.Error:  # it has ended meanwhile, or is somebody else's
             return 0
 
 
-def take(folder: Path, **parameters: Any) -> tuple[Execution, float]:
-    """Execute the tour into `folder` with a home of its own; (what ran, peak memory of all processes in MiB)."""
+def take(folder: Path) -> float:
+    """Execute the tour with a home of its own; the peak memory of all its processes in MiB.
+
+    In `folder` are then tour.ipynb, tour.html and tour.json, the closing table. Raises FtlabError with the end of
+    what was printed where a cell failed.
+    """
     home = folder / "home"
     memory = Memory(home)
     memory.start()
-    given = {"report": str(folder / "tour.json"), **parameters}
-    done = execute(chapters()["00_tour"], folder / "tour.ipynb", given, environment={"FTLAB_HOME": str(home)})
-    return done, memory.stop()
+    done = subprocess.run(
+        [sys.executable, "-m", "ftlab", "demo", "--out", str(folder)],
+        env={**os.environ, "FTLAB_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    peak = memory.stop()
+    if done.returncode:
+        raise FtlabError(f"the tour did not run to its end:\n{done.stderr[-2000:]}")
+    return peak
 
 
 def measure() -> dict[str, float]:
-    """Seconds of the whole tour, start of the kernel included, and peak memory of all its processes."""
+    """Seconds of the whole tour, start of all its processes included, and the peak of their memory."""
     with tempfile.TemporaryDirectory() as name:
         start = time.monotonic()
-        done, peak = take(Path(name))
-        seconds = time.monotonic() - start
-        if not done.complete:
-            raise RuntimeError(f"the tour did not run to its end: {done.error}")
-    return {"seconds": round(seconds, 1), "peak_mib": round(peak)}
+        peak = take(Path(name).resolve())
+        return {"seconds": round(time.monotonic() - start, 1), "peak_mib": round(peak)}

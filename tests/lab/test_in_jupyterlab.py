@@ -271,19 +271,31 @@ desk
     assert re.fullmatch(r"base [0-9a-f]{6}, no adapter", base)
     assert re.fullmatch(rf"{base.removesuffix(', no adapter')} \+ adapter [0-9a-f]{{6}} active", tuned)
 
-    book.page.get_by_role("button", name="Cancel").wait_for(state="hidden")
+    book.page.get_by_role("button", name="Cancel", exact=True).wait_for(state="hidden")
     book.page.get_by_role("button", name="Rate these 2 prompts").click()
     book.page.locator(".cmp-status.ft-good", has_text="2 pairs added").wait_for()
     with Ratings() as ratings:
         assert ratings.batches()["compared"] == 2
 
-    book.page.get_by_label("Most tokens").fill("400")
-    book.page.get_by_label("Temperature").fill("2")
-    book.page.get_by_role("button", name="Answer", exact=False).first.click()
+
+def test_answers_end_where_they_are_when_escape_is_pressed(open_book):
+    """Hundreds of long answers, so that nobody is quick enough to finish them before Esc is pressed."""
+    book = open_book(
+        f"""
+from ftlab import Compare, Sampling
+desk = Compare([{MODEL!r}], [f"What is {{n}} plus {{n}}?" for n in range(400)],
+               sampling=Sampling(max_new_tokens=400, temperature=3.0))
+desk
+""",
+        "print(desk.state, any(row['finish'] == 'cancelled' for rows in desk.answers for row in rows.values()))",
+    )
+    book.run(0)
     book.page.locator(".cmp-caret").first.wait_for()  # words are coming
+    book.page.get_by_label("Prompt", exact=True).focus()
     book.page.keyboard.press("Escape")
-    book.page.locator(".cmp-foot", has_text="cancelled").first.wait_for()
-    book.page.get_by_role("button", name="Cancel").wait_for(state="hidden")
+    book.page.get_by_role("button", name="Cancel", exact=True).wait_for(state="hidden")
+    book.run(1)
+    assert book.printed(1) == "idle True\n"
 
 
 def test_a_rating_gets_its_receipt_while_a_cell_keeps_the_kernel_busy(open_book, server):
