@@ -81,8 +81,7 @@ def _cuda(threads: int | None, parameters: int, *, frozen: bool) -> Hardware:
 def apply(hardware: Hardware) -> None:
     """Sets the process up: threads, and on a CPU a malloc that keeps its pages.
 
-    By default glibc maps and unmaps every large tensor, and the kernel zeroes its pages each time:
-    measured on smollm2, a third of the time of a step went there.
+    By default glibc maps and unmaps every large tensor, and the kernel zeroes its pages each time.
     """
     import torch
 

@@ -32,8 +32,7 @@ _SOFT_PROMPTS = {
     "ADAPTION_PROMPT",
     "CPT",
 }
-# Below this many numbers a second thread gains nothing, and on a busy machine the two wait for each other: a test
-# of these models took five times the CPU time with two threads.
+# Below this many numbers a second thread gains nothing, and on a busy machine the two wait for each other.
 _TINY = 20_000_000
 
 

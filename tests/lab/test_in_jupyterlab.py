@@ -5,10 +5,12 @@ import os
 import re
 import signal
 
+import nbformat
 import psutil
 import pytest
 
 from ftlab.events import Saved
+from ftlab.notebook import chapters
 from ftlab.ratings import Ratings
 from ftlab.run import Run, runs
 
@@ -296,6 +298,24 @@ desk
     book.page.get_by_role("button", name="Cancel", exact=True).wait_for(state="hidden")
     book.run(1)
     assert book.printed(1) == "idle True\n"
+
+
+def test_the_tour_is_taken_cell_by_cell_and_rated_by_keyboard(open_book):
+    """As a person takes it, with a smaller model, a shorter lesson and fewer questions."""
+    code = [cell.source for cell in nbformat.read(chapters()["00_tour"], 4).cells if cell.cell_type == "code"]
+    code[0] += '\nmodel, epochs, questions, judged = "wren-s", 0.5, 4, 14'
+    book = open_book(*code)
+    for index, source in enumerate(code):
+        book.run(index)
+        assert not [part for part in book.outputs(index) if part["output_type"] == "error"], source
+        if 'batch="tour"' in source and "Rate(" in source:
+            book.page.locator(".rate").focus()
+            for _ in range(4):
+                judge(book, "1", "1")
+    with Ratings() as ratings:
+        assert len(ratings.preferences("tour")) == 4
+    assert [Run.open(f"tour-wren-s-sft{more}").status for more in ("", "-dpo")] == ["finished", "finished"]
+    assert "run:tour-wren-s-sft-dpo" in book.printed(len(code) - 1)
 
 
 def test_a_rating_gets_its_receipt_while_a_cell_keeps_the_kernel_busy(open_book, server):
