@@ -116,7 +116,7 @@ def demo(options: argparse.Namespace) -> int:
     out = options.out.resolve()
     report = out / "tour.json"
     parameters = {"model": options.model, "report": str(report)}
-    print(f"The tour on {options.model}, headless; about two minutes on two cores …", flush=True)
+    print(f"The tour on {options.model}, headless; about a minute and a half on two cores …", flush=True)
     environment = {"FTLAB_HOME": str(out / "home")}
     done = execute(chapters()["00_tour"], out / "tour.ipynb", parameters, environment=environment)
     page = to_html(done.output, out / "tour.html")
