@@ -62,7 +62,7 @@ def execute(
     partial = Path(name)
     error = ""
     try:
-        with _environment({"FTLAB_FRONTEND": "static", **(environment or {})}):
+        with with_environment({"FTLAB_FRONTEND": "static", **(environment or {})}):
             papermill.execute_notebook(
                 str(path),
                 str(partial),
@@ -155,7 +155,7 @@ def _literal(text: str) -> Any:
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def with_environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set variables for child processes, and put the old ones back."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

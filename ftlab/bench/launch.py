@@ -9,8 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ftlab import warm
 from ftlab.config import RunConfig
 from ftlab.errors import FtlabError
 from ftlab.events import Measured
+from ftlab.notebook import with_environment
 from ftlab.run import ENDS, Run
 
 ROUNDS = 3
@@ -34,11 +34,15 @@ FIRST_LOSS = re.compile(r"'loss'")
 def measure(rounds: int = ROUNDS, model: Path | None = None) -> dict[str, Any]:
     """Medians over `rounds` of cold, warm and trl, one after the other in each round; seconds and ratios.
 
-    `model` is a folder, by default wren's. Same model folder, same rows, same batch and CPU for all; trl gets the two settings without which its defaults
-    refuse a CPU, and logs each step. Everything happens in a home of its own below the temp folder.
+    `model` is a folder, by default wren's. Same model folder, same rows, same batch and CPU for all; trl gets the two
+    settings without which its defaults refuse a CPU, and logs each step. Everything happens in a home of its own below
+    the temp folder: the measurement must not find the user's warm process, nor leave runs with theirs.
     """
     times: dict[str, list[float]] = {"cold": [], "warm": [], "trl": []}
-    with tempfile.TemporaryDirectory(prefix="ftlab-launch-") as name, _home(Path(name) / "home"):
+    with (
+        tempfile.TemporaryDirectory(prefix="ftlab-launch-") as name,
+        with_environment({"FTLAB_HOME": f"{name}/home"}),
+    ):
         folder = Path(name)
         model = model or _model()
         rows = _rows(folder / "rows")
@@ -57,20 +61,6 @@ def measure(rounds: int = ROUNDS, model: Path | None = None) -> dict[str, Any]:
         **{f"{name}_seconds": value for name, value in medians.items()},
         "rounds": rounds,
     }
-
-
-@contextmanager
-def _home(folder: Path) -> Iterator[None]:
-    """A home of its own: the measurement must not find the user's warm process, nor leave runs with theirs."""
-    before = os.environ.get("FTLAB_HOME")
-    os.environ["FTLAB_HOME"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["FTLAB_HOME"]
-        else:
-            os.environ["FTLAB_HOME"] = before
 
 
 def _model() -> Path:

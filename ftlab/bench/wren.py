@@ -1,6 +1,5 @@
 """Bench `wren`: what three epochs of supervised fine-tuning do to wren, judged on held-out prompts."""
 
-import os
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from ftlab import warm
 from ftlab.answers import Sampling, compare
 from ftlab.config import RunConfig
 from ftlab.events import Ended, Started
+from ftlab.notebook import with_environment
 from ftlab.run import Run, launch
 from ftlab.wren import acceptance, data
 
@@ -26,16 +26,11 @@ RECIPE: dict[str, Any] = {
 
 def measure(seed: int = 0) -> dict[str, Any]:
     """Base against tuned; `seconds` is the run from its start to its end, loading and saving included."""
-    with tempfile.TemporaryDirectory() as folder:
-        before = os.environ.get("FTLAB_HOME")
-        os.environ["FTLAB_HOME"] = folder
+    with tempfile.TemporaryDirectory() as folder, with_environment({"FTLAB_HOME": folder}):
         try:
             return _measured(seed)
         finally:
             warm.stop()
-            os.environ.pop("FTLAB_HOME")
-            if before is not None:
-                os.environ["FTLAB_HOME"] = before
 
 
 def _measured(seed: int) -> dict[str, Any]:
