@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from ftlab.config import RunConfig
     from ftlab.ratings import Ratings
     from ftlab.run import Run, launch, runs
-    from ftlab.widgets import Compare, Rate, RunView
+    from ftlab.widgets import Board, Compare, Rate, RunView
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Board": "ftlab.widgets",
     "Compare": "ftlab.widgets",
     "Comparison": "ftlab.answers",
     "Rate": "ftlab.widgets",
@@ -31,6 +32,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Board",
     "Compare",
     "Comparison",
     "Rate",

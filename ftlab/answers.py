@@ -168,7 +168,7 @@ def ask(
     try:
         for line in lines:
             if "error" in line:
-                raise _raised(line)
+                raise as_error(line)
             if "end" in line:
                 break
             if "note" in line and note is not None:
@@ -436,7 +436,8 @@ class _Parts:
                 yield index, Answer(name, self.chats[index], text, len(texts), "cancelled", 0.0, mark)
 
 
-def _raised(line: Mapping[str, Any]) -> FtlabError:
+def as_error(line: Mapping[str, Any]) -> FtlabError:
+    """The error that another process met, from its line {"error": text, "kind": class name}."""
     kind = getattr(errors, str(line.get("kind")), FtlabError)
     known = isinstance(kind, type) and issubclass(kind, FtlabError)
     text = str(line["error"])
@@ -461,6 +462,7 @@ __all__ = [
     "Prompt",
     "Sampling",
     "Word",
+    "as_error",
     "as_messages",
     "ask",
     "compare",

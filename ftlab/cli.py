@@ -16,8 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options) or 0
-    except FtlabError as error:
-        print(f"ftlab: {error}", file=sys.stderr)
+    except (FtlabError, FileExistsError) as error:
+        print(f"ftlab: {_printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -75,24 +75,75 @@ def ask(options: argparse.Namespace) -> int:
 def export_ratings(options: argparse.Namespace) -> int:
     from ftlab.ratings import Ratings
 
-    preferences = Ratings(options.store).preferences(options.batch)
-    print(f"{preferences.save(options.output)}: {len(preferences)} preferences")
+    asked = (
+        "kind",
+        "batch",
+        "upto",
+        "aggregate",
+        "min_strength",
+        "kinds",
+        "implicit_prompt",
+        "standard",
+        "split",
+    )
+    with Ratings(options.store) as ratings:
+        print(
+            _printable(
+                str(ratings.export(options.output, **{name: getattr(options, name) for name in asked}))
+            )
+        )
     return 0
 
 
-def verify_ratings(options: argparse.Namespace) -> int:
+def import_ratings(options: argparse.Namespace) -> int:
     from ftlab.ratings import Ratings
 
-    found = Ratings(options.store).verify()
-    print(found)
+    fields = dict(_pair(item) for item in options.field)
+    asked = ("batch", "format", "skip_bad", "rater", "kind")
+    with Ratings(options.store) as ratings:
+        found = ratings.import_(
+            options.file, fields=fields, **{name: getattr(options, name) for name in asked}
+        )
+    print(_printable(str(found)))
+    return 0
+
+
+def check_ratings(options: argparse.Namespace) -> int:
+    """The store's own hashes, or with a folder those of an export."""
+    from ftlab.ratings import Ratings
+    from ftlab.ratings.export import check
+
+    if options.exported is not None:
+        problems = check(options.exported)
+        print(_printable("\n".join(problems) or f"{options.exported}: every file is as it was exported"))
+        return int(bool(problems))
+    with Ratings(options.store) as ratings:
+        found = ratings.verify()
+    print(_printable(str(found)))
     return 0 if found else 1
+
+
+def show_board(options: argparse.Namespace) -> int:
+    from ftlab.ratings import Ratings
+
+    with Ratings(options.store) as ratings:
+        print(_printable(str(ratings.board(options.batch))))
+    return 0
 
 
 def backup_ratings(options: argparse.Namespace) -> int:
     from ftlab.ratings import Ratings
 
-    Ratings(options.store).backup(options.output)
-    print(options.output)
+    with Ratings(options.store) as ratings:
+        print(ratings.backup(options.output))
+    return 0
+
+
+def rescue_ratings(options: argparse.Namespace) -> int:
+    from ftlab.home import home
+    from ftlab.ratings.rescue import rescue
+
+    print(_printable(str(rescue(options.store or home() / "ratings.db", options.output))))
     return 0
 
 
@@ -182,20 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--temperature", type=float, default=0.7)
     sub.add_argument("--max-new-tokens", type=int, default=64)
     sub.add_argument("--seed", type=int, default=0)
-    group = command("ratings", export_ratings, "export, verify or back up ratings")
-    actions = group.add_subparsers(required=True, metavar="ACTION")
-    for name, function in (
-        ("export", export_ratings),
-        ("verify", verify_ratings),
-        ("backup", backup_ratings),
-    ):
-        action = actions.add_parser(name)
-        action.set_defaults(command=function)
-        action.add_argument("--store", default=None, help="a file or database address; default: your own")
-        if name != "verify":
-            action.add_argument("output", type=Path)
-        if name == "export":
-            action.add_argument("--batch", default=None)
+    _add_ratings(command("ratings", export_ratings, "export, import, check, read or back up ratings"))
     sub = command("notebook", run_notebook, "run a notebook headless, with parameters")
     sub.add_argument("notebook", help="a chapter such as 00_tour, or a path")
     sub.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
@@ -208,6 +246,59 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("name", nargs="?")
     sub.add_argument("--json", action="store_true", help="one line of JSON a bench")
     return parser
+
+
+def _add_ratings(group: argparse.ArgumentParser) -> None:
+    actions = group.add_subparsers(required=True, metavar="ACTION")
+
+    def action(name: str, function: Any, about: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=about, description=about)
+        added.set_defaults(command=function)
+        added.add_argument("--store", default=None, help="a file or database address; default: your own")
+        return added
+
+    sub = action("export", export_ratings, "write a dataset that TRL reads, with its card and manifest")
+    sub.add_argument("output", type=Path, help="a .jsonl or .parquet file")
+    kinds = ("preference", "unpaired", "sft", "reward", "raw")
+    sub.add_argument("--kind", choices=kinds, default="preference", help="raw: the whole log, for import")
+    sub.add_argument("--batch", default=None, help="default: all")
+    sub.add_argument(
+        "--upto", type=int, default=None, metavar="EVENT", help="the log as it was at this event"
+    )
+    sub.add_argument("--aggregate", choices=("majority", "all", "unanimous"), default="majority")
+    sub.add_argument(
+        "--min-strength", type=int, default=None, metavar="0..3", help="weaker ones are left out"
+    )
+    sub.add_argument("--kinds", nargs="+", default=None, help="kinds of raters, such as person judge")
+    sub.add_argument("--implicit-prompt", action="store_true", help="the prompt inside chosen and rejected")
+    sub.add_argument("--standard", action="store_true", help="plain text instead of messages")
+    sub.add_argument(
+        "--split", type=float, default=None, metavar="SHARE", help="so many test rows, by prompt"
+    )
+    sub = action("import", import_ratings, "take what was rated elsewhere, or an export with --kind raw")
+    sub.add_argument("file", type=Path, help=".jsonl, .json, .parquet or .csv")
+    sub.add_argument("--batch", default="imported")
+    sub.add_argument("--format", default=None, help="default: recognised")
+    sub.add_argument(
+        "--skip-bad", action="store_true", help="take what can be read, write the rest to a file"
+    )
+    sub.add_argument("--rater", default=None, help="name for opinions whose source names nobody")
+    sub.add_argument("--kind", default=None, help="what that rater is: person, replay, judge or simulated")
+    sub.add_argument(
+        "--field",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="which fields hold what, as in prompt=question, 'answers=[a, b]', scale=10, 'words={Best: up}'",
+    )
+    sub = action("check", check_ratings, "compute every hash of the log again, or those of an export")
+    sub.add_argument("exported", nargs="?", type=Path, default=None, help="a folder with a manifest.json")
+    sub = action("board", show_board, "agreement, ranking and biases of a batch; names the models")
+    sub.add_argument("batch")
+    sub = action("backup", backup_ratings, "copy the store while others may write")
+    sub.add_argument("output", type=Path)
+    sub = action("rescue", rescue_ratings, "save every row of a damaged store that can be read")
+    sub.add_argument("output", nargs="?", type=Path, default=None)
 
 
 def _pair(item: str) -> tuple[str, Any]:

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, JsonValue, ValidationError, field_v
 from ftlab.errors import ConfigError
 from ftlab.methods.dpo import DPO
 from ftlab.methods.lora import LoRA
+from ftlab.methods.reward import Reward
 from ftlab.methods.sft import SFT
 from ftlab.section import Section, explain
 
@@ -75,7 +76,8 @@ class Checkpoint(Section):
 
 
 def _own_data(values: dict[str, Any]) -> Data:
-    return Data(train="wren:preferences" if isinstance(values["method"], DPO) else "wren:sft")
+    own = {"dpo": "wren:preferences", "reward": "wren:comparisons"}
+    return Data(train=own.get(values["method"].kind, "wren:sft"))
 
 
 class RunConfig(Section):
@@ -95,9 +97,9 @@ class RunConfig(Section):
         min_length=1,
         description='What to start from: "wren", "smollm2", a local folder, a hub id, or "run:NAME".',
     )
-    method: Annotated[SFT | LoRA | DPO, Field(discriminator="kind"), _named("kind")] = Field(
+    method: Annotated[SFT | LoRA | DPO | Reward, Field(discriminator="kind"), _named("kind")] = Field(
         SFT(),
-        description="How it learns: all weights from examples, an adapter from examples, or from preferences.",
+        description="How it learns: all weights from examples, an adapter from examples, from preferences, or to judge.",
     )
     data: Annotated[Data, _named("train")] = Field(
         default_factory=_own_data,

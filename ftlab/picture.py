@@ -1,4 +1,4 @@
-"""A line chart as PNG bytes: the picture a notebook keeps where no browser draws one.
+"""A chart as PNG bytes, lines or marks with intervals: what a notebook keeps where no browser draws one.
 
 Drawn with Pillow, because a headless run has neither a page nor Chrome (which plotly's own exporter, kaleido,
 asks for), and because matplotlib with its companions is several times Pillow's size for one kind of chart.
@@ -15,6 +15,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
@@ -36,6 +37,20 @@ class Line:
     steps: Sequence[float]
     values: Sequence[float | None]
     points: bool = False  # marks joined by nothing, for what is measured seldom
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A named figure with its interval; a value of None is named with `note` in place of a mark."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    series: int = 0
+    note: str = ""
+    bands: Sequence[tuple[float, float]] = ()
+    """Ranges behind this mark for comparison, such as what people reach."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,12 @@ def png(
         _draw_names(draw, lines, font)
         for position, line in enumerate(lines):
             _draw_line(draw, frame, line, position)
+    return _encoded(canvas, width, height)
+
+
+def _encoded(canvas: "PillowImage", width: int, height: int) -> bytes:
+    from PIL import Image
+
     small = canvas.resize((width, height), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     small.quantize(256, method=Image.Quantize.MAXCOVERAGE).save(out, "PNG", optimize=True)  # a fifth of RGB
@@ -109,6 +130,113 @@ def image(
 ) -> str:
     """The same as an `<img>` that carries its bytes, which survives JupyterLab's sanitizer and nbconvert."""
     data = png(lines, title=title, x_label=x_label, y_label=y_label, width=width, height=height)
+    return _embedded(data, alt, width, height)
+
+
+def marks_png(
+    marks: Sequence[Mark],
+    *,
+    title: str,
+    x_label: str,
+    names: Sequence[str] = (),
+    zero: float | None = None,
+    width: int = 720,
+) -> bytes:
+    """Marks with their intervals, one below the other, as a PNG; `zero` is where a line stands in any case.
+
+    names: of the series, where there is more than one; a mark of the same name as the one before shares its row.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    unit = _OVERSAMPLING
+    rows = [n for n, mark in enumerate(marks) if n == 0 or mark.name != marks[n - 1].name]
+    height = 84 + 30 * len(rows) + (12 if not rows else 0)
+    canvas = Image.new("RGB", (width * unit, height * unit), _CARD)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13 * unit)
+    draw.text((12 * unit, 8 * unit), title, fill=_INK, font=ImageFont.load_default(15 * unit))
+    if len(names) > 1:
+        _draw_names(draw, [Line(name, [], [], points=True) for name in names], font, y=8 * unit)
+    ends = [
+        end
+        for mark in marks
+        for end in (mark.value, mark.low, mark.high, *itertools.chain(*mark.bands))
+        if _is_finite(end)
+    ]
+    spread = [float(end) for end in ends if end is not None] + ([] if zero is None else [zero])
+    low, high = min(spread, default=0.0), max(spread, default=1.0)
+    room = (high - low) * 0.05 or 0.5
+    label = min(250 * unit, max((draw.textlength(mark.name, font=font) for mark in marks), default=0))
+    left, right, top = 24 * unit + label, canvas.width - _RIGHT * unit, 40 * unit
+    bottom = canvas.height - 42 * unit
+
+    def across(value: float) -> float:
+        return left + (value - low + room) / (high - low + 2 * room) * (right - left)
+
+    for value in ticks(low - room, high + room, count=6):
+        draw.line([(across(value), top), (across(value), bottom)], fill=_FAINT, width=unit)
+        draw.text((across(value), bottom + 5 * unit), f"{value:.6g}", fill=_INK, font=font, anchor="ma")
+    if zero is not None:
+        draw.line([(across(zero), top), (across(zero), bottom)], fill="#888888", width=2 * unit)
+    draw.text((right, canvas.height - 5 * unit), x_label, fill=_INK, font=font, anchor="rd")
+    row = -1
+    for n, mark in enumerate(marks):
+        row += n in rows
+        beside = sum(one.name == mark.name for one in marks[rows[row] : rows[row] + len(names or "1")])
+        y = top + (30 * row + 15) * unit + (mark.series - (beside - 1) / 2) * 11 * unit * (beside > 1)
+        if n in rows:
+            draw.text(
+                (left - 10 * unit, top + (30 * row + 15) * unit), _fitted(draw, mark.name, font, label), fill=_INK,
+                font=font, anchor="rm",
+            )  # fmt: skip
+        for start, end in mark.bands:
+            wide = max(across(end) - across(start), 3 * unit)
+            draw.rectangle(
+                (across(start), y - 11 * unit, across(start) + wide, y + 11 * unit), fill="#dbe7d6"
+            )
+        if mark.value is None:
+            draw.text((left + 6 * unit, y), mark.note, fill="#666666", font=font, anchor="lm")
+            continue
+        if mark.low is not None and mark.high is not None:
+            spots = [(across(mark.low), y), (across(mark.high), y)]
+            draw.line(spots, fill=PALETTE[mark.series % len(PALETTE)], width=2 * unit)
+        _draw_mark(draw, across(mark.value), y, mark.series)
+    return _encoded(canvas, width, height)
+
+
+def marks_image(
+    marks: Sequence[Mark],
+    *,
+    title: str,
+    x_label: str,
+    names: Sequence[str] = (),
+    zero: float | None = None,
+    width: int = 720,
+) -> str:
+    """The same as an `<img>`; the words for who cannot see it are made from the marks."""
+    told = "; ".join(_mark_told(mark, names) for mark in marks)
+    data = marks_png(marks, title=title, x_label=x_label, names=names, zero=zero, width=width)
+    height = int.from_bytes(data[20:24], "big")  # of the PNG's header
+    return _embedded(data, f"{title}, {x_label}: {told}", width, height)
+
+
+def _mark_told(mark: Mark, names: Sequence[str]) -> str:
+    series = f", {names[mark.series]}" if len(names) > 1 else ""
+    if mark.value is None:
+        return f"{mark.name}{series}: {mark.note}"
+    interval = "" if mark.low is None or mark.high is None else f" ({mark.low:.3g} to {mark.high:.3g})"
+    return f"{mark.name}{series}: {mark.value:.3g}{interval}"
+
+
+def _fitted(draw: "ImageDraw", text: str, font: "FreeTypeFont | ImageFont", room: float) -> str:
+    """The text, cut with an ellipsis where it is longer than the room for it."""
+    if draw.textlength(text, font=font) <= room:
+        return text
+    while text and draw.textlength(f"{text}…", font=font) > room:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _embedded(data: bytes, alt: str, width: int, height: int) -> str:
     return (
         f'<img src="data:image/png;base64,{base64.b64encode(data).decode("ascii")}" alt="{escape(alt)}" '
         f'width="{width}" height="{height}" style="max-width:100%;height:auto;border-radius:4px">'
@@ -151,15 +279,17 @@ def _draw_axes(
     draw.text((12 * unit, 31 * unit), y_label, fill=_INK, font=font)
 
 
-def _draw_names(draw: "ImageDraw", lines: Sequence[Line], font: "FreeTypeFont | ImageFont") -> None:
+def _draw_names(
+    draw: "ImageDraw", lines: Sequence[Line], font: "FreeTypeFont | ImageFont", y: float = 32 * _OVERSAMPLING
+) -> None:
     """The names in their colours, dash and mark in front, right-aligned above the plot."""
-    unit = _OVERSAMPLING
+    unit, top = _OVERSAMPLING, y
     x = float(draw.im.size[0] - _RIGHT * unit)
     for position, line in reversed(list(enumerate(lines))):
         x -= draw.textlength(line.name, font=font)
-        draw.text((x, 32 * unit), line.name, fill=_INK, font=font)
+        draw.text((x, top), line.name, fill=_INK, font=font)
         x -= 34 * unit
-        y = 40 * unit
+        y = top + 8 * unit
         if line.points:
             _draw_mark(draw, x + 14 * unit, y, position)
         else:

@@ -34,7 +34,7 @@ def loss_curve(run: Any, values: Sequence[str] = ("loss", "eval/loss")) -> "go.F
     any of the values.
     """
     rows = _records(run.metrics() if hasattr(run, "metrics") else run)
-    figure = _figure(getattr(run, "name", "") or "Loss", "step", _FIGURES.get(values[0], (values[0], ""))[1])
+    figure = blank(getattr(run, "name", "") or "Loss", "step", _FIGURES.get(values[0], (values[0], ""))[1])
     known = [name for name in values if any(name in row for row in rows)]
     if not known:
         there = sorted({name for row in rows for name in row} - {"step", "epoch"})
@@ -89,7 +89,7 @@ def win_rates(table: Any) -> "go.Figure":
     rows = _records(table if _is_table(table) else [table])
     _require(rows, ("a", "b", "rate", "low", "high", "n"))
     names = [f"{row['a']} over {row['b']} (n = {row['n']})" for row in rows]
-    figure = _figure("Preferred", "share of rated pairs, 90 % interval", "")
+    figure = blank("Preferred", "share of rated pairs, 90 % interval", "")
     figure.add_scatter(
         x=[row["rate"] for row in rows],
         y=names,
@@ -124,7 +124,7 @@ def accuracy_bars(table: Any) -> "go.Figure":
             row["rate"] = row["correct"] / row["n"] if row["n"] else None
         if row["rate"] is not None and ("low" not in row or "high" not in row):
             row["low"], row["high"] = wilson(row["rate"] * row["n"], row["n"])
-    figure = _figure("Accuracy", "", "share correct, 90 % interval")
+    figure = blank("Accuracy", "", "share correct, 90 % interval")
     for place, model in enumerate(dict.fromkeys(row["model"] for row in rows)):
         own = [row for row in rows if row["model"] == model and row["rate"] is not None]
         figure.add_bar(
@@ -157,6 +157,14 @@ def accuracy_bars(table: Any) -> "go.Figure":
 
 def static(figure: "go.Figure") -> str:
     """HTML that needs no script: curves over numbers as a picture, everything else as a table of its figures."""
+    if figure.layout.meta and figure.layout.meta.get("twin") == "marks":
+        from ftlab.rating_plots import twin
+
+        return twin(figure)
+    if any(trace.type == "heatmap" for trace in figure.data):
+        from ftlab.rating_plots import table_twin
+
+        return table_twin(figure)
     title = figure.layout.title.text or ""
     scatters = [trace for trace in figure.data if trace.type == "scatter" and _is_curve(trace)]
     if scatters and len(scatters) == len(figure.data):
@@ -258,7 +266,7 @@ def _is_curve(trace: Any) -> bool:
     return not any(isinstance(value, str) for axis in (trace.x, trace.y) for value in axis)
 
 
-def _figure(title: str, x_label: str, y_label: str) -> "go.Figure":
+def blank(title: str, x_label: str, y_label: str) -> "go.Figure":
     """An empty figure with the house's look: nothing painted behind it, ink that shows on light and on dark."""
     figure = _figure_class()()
     axis = {

@@ -59,7 +59,7 @@ def test_a_wrong_key_in_a_configuration_is_told_with_the_right_one(tmp_path, cap
     assert "did you mean 'rank'?" in capsys.readouterr().err
 
 
-def test_ratings_are_exported_verified_and_backed_up(tmp_path, capsys):
+def test_ratings_are_exported_checked_and_backed_up(tmp_path, capsys):
     with Ratings() as ratings:
         rows = [
             {
@@ -71,10 +71,10 @@ def test_ratings_are_exported_verified_and_backed_up(tmp_path, capsys):
         ratings.add_pairs(rows, batch="mine")
         simulate(ratings, "mine", "rater", lambda _, text: len(text))
     assert main(["ratings", "export", str(tmp_path / "mine.jsonl"), "--batch", "mine"]) == 0
-    assert "3 preferences" in capsys.readouterr().out
+    assert "3 rows up to event 3" in capsys.readouterr().out
     exported = [json.loads(line) for line in (tmp_path / "mine.jsonl").read_text().splitlines()]
     assert {row["chosen"][0]["content"] for row in exported} == {"longer"}
-    assert main(["ratings", "verify"]) == 0
+    assert main(["ratings", "check"]) == 0
     assert main(["ratings", "backup", str(tmp_path / "copy.db")]) == 0
     assert Ratings(tmp_path / "copy.db").last_seq() == 3
 

@@ -28,7 +28,7 @@ def test_the_light_half_never_loads_torch(module):
 
 def test_the_public_names_are_these_and_each_one_loads():
     assert sorted(ftlab.__all__) == [
-        "Compare", "Comparison", "Rate", "Ratings", "Run", "RunConfig", "RunView", "Sampling", "compare", "launch", "runs",
+        "Board", "Compare", "Comparison", "Rate", "Ratings", "Run", "RunConfig", "RunView", "Sampling", "compare", "launch", "runs",
     ]  # fmt: skip
     for name in ftlab.__all__:
         assert getattr(ftlab, name).__name__ == name

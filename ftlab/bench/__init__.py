@@ -60,6 +60,27 @@ BENCHES = {
         "key press to receipt in the browser, against a bare fsync (bar: p95_ms <= 60 + 3 fsync_ms)",
         {"over_ms": ("<=", 0)},
     ),
+    "rate_kills": Bench(
+        "kernels and writers killed while they store, with a client that sends again",
+        {"kills": (">=", 200), "lost": ("<=", 0), "doubled": ("<=", 0), "half": ("<=", 0)},
+    ),
+    "rate_million": Bench(
+        "a store of 1,000,000 events against an empty one: from event to receipt and next task; board; export",
+        {
+            "p95_ratio": ("<=", 1.3),
+            "board_seconds": ("<=", 2),
+            "export_seconds": ("<=", 12),
+            "export_peak_mib": ("<=", 350),
+        },
+    ),
+    "rate_writers": Bench(
+        "8 processes that store 1,000 ratings each, on SQLite and on PostgreSQL with a crash of the server",
+        {"lost": ("<=", 0), "doubled": ("<=", 0), "over": ("<=", 0), "slowest_seconds": ("<=", 10)},
+    ),
+    "rate_modes": Bench(
+        "what 200 key presses are worth as thumbs, pairs and rankings: accuracy of the reward model made of them",
+        {"ordered": (">=", 1), "rank_minus_single": (">=", 0.03)},
+    ),
 }
 
 

@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from ftlab.data.columns import IGNORE, Columns, Mask, render, render_preferences
+from ftlab.data.columns import (
+    IGNORE,
+    Columns,
+    Mask,
+    finished_ids,
+    render,
+    render_comparisons,
+    render_preferences,
+)
 from ftlab.data.files import Row, Rows, read_file, save
 from ftlab.data.formats import FORMATS, examples, recognise
 from ftlab.errors import DataError
@@ -15,9 +23,11 @@ __all__ = [
     "Row",
     "Rows",
     "examples",
+    "finished_ids",
     "read",
     "recognise",
     "render",
+    "render_comparisons",
     "render_preferences",
     "save",
 ]

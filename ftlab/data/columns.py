@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from ftlab.data.files import Row
+from ftlab.data.files import Row, place
 from ftlab.data.formats import Example, Format, Message, examples
 from ftlab.errors import DataError, ModelError
 
@@ -23,9 +23,10 @@ class Columns:
 
     SFT: `input_ids` and `labels` (the id, or -100 where the token carries no loss).
     Preferences: `prompt_ids`, `chosen_ids`, `rejected_ids`.
+    Comparisons: `chosen_ids` and `rejected_ids`, each with its prompt, and `margin`.
     """
 
-    data: dict[str, list[list[int]]]
+    data: dict[str, list[Any]]
     notes: list[str] = field(default_factory=list)
     """Sentences about rows that were cut, left out or changed."""
 
@@ -105,6 +106,59 @@ def render_preferences(
         same = len(rows) - len(different)
         notes.append(f"{same} of {len(rows)} rows were left out: chosen and rejected are the same")
     return _left(Columns(data, notes), rows, max_length)
+
+
+def render_comparisons(
+    rows: Sequence[Row],
+    tokenizer: "PreTrainedTokenizerBase",
+    max_length: int | None = None,
+    margin: float = 0.0,
+) -> Columns:
+    """Preference rows to `chosen_ids` and `rejected_ids`, whole conversations to their end, and `margin`.
+
+    A row's own "margin" (its strength; 0 where it has none) counts `margin` times. Rows whose two answers are the
+    same, and rows longer than `max_length` tokens, are left out and counted: a reward is read at the end of an
+    answer, so none may be cut. Raises DataError where a margin is no number from 0 up.
+    """
+    _, checked = examples(rows, wanted="preference")
+    writer = _Writer(tokenizer)
+    margins = [margin * _margin_of(rows, index) for index in range(len(rows))]
+    kept = [(e, m) for e, m in zip(checked, margins, strict=True) if e.completion != e.rejected]
+    chosen = writer.whole([_joined(example) for example, _ in kept])
+    rejected = writer.whole([example.prompt + (example.rejected or "") for example, _ in kept])  # type: ignore[operator]
+    fits = [
+        max_length is None or max(len(one), len(other)) <= max_length
+        for one, other in zip(chosen, rejected, strict=True)
+    ]
+    data: dict[str, list[Any]] = {
+        "chosen_ids": [ids for ids, fit in zip(chosen, fits, strict=True) if fit],
+        "rejected_ids": [ids for ids, fit in zip(rejected, fits, strict=True) if fit],
+        "margin": [own for (_, own), fit in zip(kept, fits, strict=True) if fit],
+    }
+    notes = writer.notes
+    if fits.count(False):
+        notes.append(
+            f"{fits.count(False)} of {len(rows)} rows were left out: longer than {max_length} tokens, "
+            "and a reward is read at the end"
+        )
+    if len(kept) < len(rows):
+        notes.append(
+            f"{len(rows) - len(kept)} of {len(rows)} rows were left out: chosen and rejected are the same"
+        )
+    return _left(Columns(data, notes), rows, max_length)
+
+
+def finished_ids(conversations: Sequence[Any], tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
+    """Ids of conversations that end with a whole answer, as `render_comparisons` writes them."""
+    return _Writer(tokenizer).whole(list(conversations))
+
+
+def _margin_of(rows: Sequence[Row], index: int) -> float:
+    value = rows[index].get("margin", 0)
+    value = 0 if value is None else value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise DataError(f"{place(rows, index)}: 'margin' is {value!r}; wanted a number from 0 up")
+    return float(value)
 
 
 def _left(columns: Columns, rows: Sequence[Row], max_length: int | None) -> Columns:

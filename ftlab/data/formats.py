@@ -24,7 +24,8 @@ A row is one JSON object in one of these forms; all rows of a dataset have the s
   {"text": "…"}                                                           a document
   {"prompt": …, "chosen": …, "rejected": …}                               a preference
   {"chosen": [message, …], "rejected": [message, …]}                      the prompt is what both share
-A message is {"role": "system" | "user" | "assistant", "content": "…"}; other keys of a row are ignored.
+A message is {"role": "system" | "user" | "assistant", "content": "…"}. A preference may have a "margin", its strength
+from 0 (negligible) up, which the method "reward" reads; other keys of a row are ignored.
 """
 
 

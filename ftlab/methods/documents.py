@@ -17,16 +17,21 @@ from torch.nn import functional
 
 ATTENTION = "ftlab_documents"
 IGNORE = -100
+SCORE = ("score",)
 CHUNK = 256  # scored tokens projected together: 256 x 49,152 in 32 bits are 48 MiB
 
 
 def install(model: Any, outputs: tuple[str, ...]) -> None:
     """Puts the unpadded forward behind `fused_lm_head=True` of a causal language model that TRL has prepared.
 
-    `outputs` names the per-token fields the trainer reads, as in `trl.trainer.utils.FusedCausalLMOutput`.
+    `outputs` names the per-token fields the trainer reads, as in `trl.trainer.utils.FusedCausalLMOutput`; SCORE
+    alone, for a model whose head gives one number a row, replaces its whole forward.
     """
     register()
     model.set_attn_implementation(ATTENTION)
+    if outputs == SCORE:
+        model.forward = types.MethodType(_rewarded, model)
+        return
     prepared = model.forward
 
     def forward(self: Any, *arguments: Any, fused_lm_head: bool = False, **inputs: Any) -> Any:
@@ -121,20 +126,7 @@ def _scored(
     """TRL's FusedCausalLMOutput for right-padded rows."""
     from trl.trainer.utils import FusedCausalLMOutput
 
-    real_BT = (
-        torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
-    )
-    lengths = real_BT.sum(1).tolist()
-    positions_1N = torch.cat([torch.arange(length, device=input_ids.device) for length in lengths])[None]
-    hidden_ND = model.base_model(
-        input_ids=input_ids[real_BT][None],
-        position_ids=positions_1N,
-        # four axes: transformers hands the mask on as it is, and builds none of N x N
-        attention_mask=input_ids.new_zeros((1, 1, 1, 1)),
-        use_cache=False,
-        document_lengths=lengths,
-    ).last_hidden_state[0]
-
+    hidden_ND, real_BT = _hidden(model, input_ids, attention_mask)
     next_BT = torch.full_like(labels, IGNORE)
     next_BT[:, :-1] = labels[:, 1:]
     next_N = next_BT[real_BT]
@@ -152,6 +144,38 @@ def _scored(
     }
     count = mask_BT.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
     return FusedCausalLMOutput(loss=-fields["log_probs"].sum() / count, label_mask=mask_BT, **fields)
+
+
+def _rewarded(
+    model: Any,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    **_: Any,  # TRL hands on its margins as well, and PEFT names every argument
+) -> Any:
+    """One number a row, read at the last token that is no padding; the same as transformers gives for padded rows."""
+    from transformers.modeling_outputs import SequenceClassifierOutputWithPast
+
+    hidden_ND, real_BT = _hidden(model, input_ids, attention_mask)
+    last_B = real_BT.sum(1).cumsum(0) - 1
+    return SequenceClassifierOutputWithPast(logits=model.score(hidden_ND[last_B]))
+
+
+def _hidden(model: Any, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Last hidden states of the tokens that are no padding, and which of the right-padded ones these are."""
+    real_BT = (
+        torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+    )
+    lengths = real_BT.sum(1).tolist()
+    positions_1N = torch.cat([torch.arange(length, device=input_ids.device) for length in lengths])[None]
+    hidden_ND = model.base_model(
+        input_ids=input_ids[real_BT][None],
+        position_ids=positions_1N,
+        # four axes: transformers hands the mask on as it is, and builds none of N x N
+        attention_mask=input_ids.new_zeros((1, 1, 1, 1)),
+        use_cache=False,
+        document_lengths=lengths,
+    ).last_hidden_state[0]
+    return hidden_ND, real_BT
 
 
 class Score(torch.autograd.Function):

@@ -7,11 +7,12 @@ from typing import Any
 
 from ftlab.config import RunConfig
 from ftlab.errors import ConfigError
-from ftlab.methods import checkpoints
+from ftlab.methods import checkpoints, documents
 from ftlab.methods.dpo import DPO
 from ftlab.methods.fed import Fed
 from ftlab.methods.hardware import Hardware
 from ftlab.methods.lora import LoRA
+from ftlab.methods.reward import Reward
 from ftlab.methods.sft import SFT
 
 OWN = {
@@ -93,6 +94,8 @@ def arguments(
             # for TRL to read it anew from the folder of another model.
             "precompute_ref_log_probs": True,
         }
+    elif isinstance(method, Reward):
+        values |= {"center_rewards_coefficient": method.center or None}
     else:
         values |= {
             "dataset_kwargs": {"skip_prepare_dataset": True},
@@ -123,8 +126,11 @@ def build(
     adapter = adapter_of(config)
     options: dict[str, Any] = {}
     if adapter is not None and not isinstance(model, PeftModel):
-        options["peft_config"] = lora_config(adapter)
-    kind = _trainer_class(config, own_forward=hardware.device == "cpu" and hardware.padding == "none")
+        options["peft_config"] = lora_config(adapter, scores=isinstance(config.method, Reward))
+    # where padding is told by a token that also ends an answer, transformers reads the score before that end
+    is_told_apart = not isinstance(config.method, Reward) or tokenizer.pad_token_id != tokenizer.eos_token_id
+    own_forward = hardware.device == "cpu" and hardware.padding == "none" and is_told_apart
+    kind = _trainer_class(config, own_forward=own_forward)
     trainer = kind(
         model=model,
         args=args,
@@ -142,12 +148,13 @@ def build(
 
 def adapter_of(config: RunConfig) -> LoRA | None:
     """The adapter that the method trains; None where it trains every weight."""
-    if isinstance(config.method, DPO):
+    if isinstance(config.method, DPO | Reward):
         return config.method.adapter
     return config.method if isinstance(config.method, LoRA) else None
 
 
-def lora_config(adapter: LoRA) -> Any:
+def lora_config(adapter: LoRA, *, scores: bool = False) -> Any:
+    """PEFT's settings; with `scores`, the head that gives the score is trained and saved beside the adapter."""
     from peft import LoraConfig
 
     targets: Any = (
@@ -159,7 +166,7 @@ def lora_config(adapter: LoRA) -> Any:
         lora_dropout=adapter.dropout,
         target_modules=targets,
         use_rslora=adapter.rslora,
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if scores else "CAUSAL_LM",
     )
 
 
@@ -197,6 +204,10 @@ def _config_class(config: RunConfig) -> Any:
         from trl.trainer.dpo_config import DPOConfig
 
         return DPOConfig
+    if isinstance(config.method, Reward):
+        from trl.trainer.reward_config import RewardConfig
+
+        return RewardConfig
     from trl.trainer.sft_config import SFTConfig
 
     return SFTConfig
@@ -206,8 +217,12 @@ def _trainer_class(config: RunConfig, *, own_forward: bool) -> Any:
     """TRL's trainer for the method, fed with ftlab's columns."""
     if isinstance(config.method, DPO):
         from trl.trainer.dpo_trainer import DPOTrainer as Trainer
+    elif isinstance(config.method, Reward):
+        from trl.trainer.reward_trainer import RewardTrainer as Trainer
     else:
         from trl.trainer.sft_trainer import SFTTrainer as Trainer
     # the fields that the losses and figures of TRL's trainers read
     fields = ("log_probs", "entropy", "is_top1", *(["mean_logits"] if isinstance(config.method, DPO) else []))
+    if isinstance(config.method, Reward):
+        fields = documents.SCORE
     return type(f"Fed{Trainer.__name__}", (Fed, Trainer), {"own_fields": fields if own_forward else ()})

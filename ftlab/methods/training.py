@@ -12,11 +12,12 @@ from typing import Any
 
 from ftlab import data, events
 from ftlab.config import RunConfig
-from ftlab.errors import FtlabError
+from ftlab.errors import ConfigError, FtlabError
 from ftlab.events import Ended, Measured, Saved, Started
 from ftlab.methods import checkpoints, hardware, samples, start, trainers
 from ftlab.methods.dpo import DPO
 from ftlab.methods.reporter import CHECKPOINTS, EVENTS, STOP, Log, Reporter
+from ftlab.methods.reward import Reward
 
 EVALUATION_ROWS = 128  # of the embedded held-out rows: a loss with two digits, for a twentieth of the time
 MODEL = "model"
@@ -49,7 +50,8 @@ def _train(folder: Path, log: Log) -> None:
     trainers.check_keys(config)
     rows = data.read(config.data.train, config.data.max_rows)
     held_out = _held_out(config)
-    begin = start.find(config.model, log.note)
+    begin = start.find(config.model, log.note, scores=isinstance(config.method, Reward))
+    _check_reward(config, begin)
     tokenizer = start.tokenizer_of(begin)
     columns = _render(config, rows, tokenizer)
     evaluation = None if held_out is None else _render(config, held_out, tokenizer)
@@ -63,6 +65,8 @@ def _train(folder: Path, log: Log) -> None:
     every = config.evaluate.every_steps or max(1, total // 10)
     args = trainers.arguments(config, chosen, folder, evaluates=evaluation is not None, every_steps=every)
     model = _model(config, begin, chosen, log)
+    if isinstance(config.method, Reward) and not begin.gives_scores:
+        model = start.with_score_head(model, tokenizer, begin)
     start.check_vocabulary(tokenizer, model, begin)
 
     checkpoint = _checkpoint(folder, log)
@@ -174,14 +178,29 @@ def _started(
 def _render(config: RunConfig, rows: data.Rows, tokenizer: Any) -> data.Columns:
     if isinstance(config.method, DPO):
         return data.render_preferences(rows, tokenizer, config.data.max_length)
+    if isinstance(config.method, Reward):
+        return data.render_comparisons(rows, tokenizer, config.data.max_length, config.method.margin)
     return data.render(rows, tokenizer, config.data.mask, config.data.max_length)
+
+
+def _check_reward(config: RunConfig, begin: start.Start) -> None:
+    """Raises ConfigError where a reward model is asked for what it has not, or what could not be loaded again."""
+    if not isinstance(config.method, Reward):
+        return
+    if config.evaluate.prompts:
+        raise ConfigError("evaluate.prompts: a reward model writes no answers; leave them out")
+    if config.method.adapter is not None and (begin.adapter is not None or begin.gives_scores):
+        raise ConfigError(
+            f"method.adapter: {begin.reference} is no bare base, and an adapter can stand on one only; "
+            f"leave method.adapter out, or start from {begin.base_reference}"
+        )
 
 
 def _held_out(config: RunConfig) -> data.Rows | None:
     """The evaluation rows: those asked for, else the embedded world's own held-out ones."""
     if config.data.eval is not None:
         return data.read(config.data.eval)
-    if config.data.train not in ("wren:sft", "wren:preferences"):
+    if config.data.train not in ("wren:sft", "wren:preferences", "wren:comparisons"):
         return None
     return data.read(f"{config.data.train}:eval", EVALUATION_ROWS)
 
@@ -194,7 +213,7 @@ def _model(config: RunConfig, begin: start.Start, chosen: hardware.Hardware, log
     model = start.load(begin, chosen.weights, chosen.attention)
     if begin.adapter is None:
         return model
-    if trainers.adapter_of(config) is None:
+    if trainers.adapter_of(config) is None or isinstance(config.method, Reward):
         log.note(f"the adapter of {begin.reference} was merged into its base {begin.base_reference}")
         return trainers.merge_adapter(model, begin.adapter)
     log.note(

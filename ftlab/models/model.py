@@ -14,7 +14,7 @@ from ftlab.errors import DataError, ModelError
 from ftlab.models.chat import TextStream, encode, encode_text, lead, load_tokenizer, template_of
 from ftlab.models.decoding import Drawn, Row, draw
 from ftlab.models.fingerprints import adapter_sha256, base_sha256, text_sha256
-from ftlab.models.references import Note, Source, fetch, resolve
+from ftlab.models.references import Note, Source, fetch, is_reward_model, resolve
 from ftlab.models.weights import BARE, Base, base_for, forget
 
 if TYPE_CHECKING:
@@ -124,6 +124,10 @@ def load(reference: str, note: Note | None = None) -> Model:
     """
     with IN_USE:
         source = fetch(resolve(reference), note)
+        if is_reward_model(source):
+            raise ModelError(
+                f"{reference} is a reward model: it scores answers (ftlab.scoring.score) and writes none"
+            )
         folder = Path(source.base)
         tokenizer = load_tokenizer(Path(source.tokenizer), reference)
         adapter = None if source.adapter is None else adapter_sha256(source.adapter)

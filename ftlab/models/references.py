@@ -90,6 +90,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return _json(path)
 
 
+def is_reward_model(source: Source) -> bool:
+    """Whether what is named gives a number for an answer instead of writing one; its files must be on this disk."""
+    if source.adapter is not None:
+        return _json(source.adapter / "adapter_config.json").get("task_type") == "SEQ_CLS"
+    kinds = _json(Path(source.base) / "config.json").get("architectures") or []
+    return any(str(kind).endswith("ForSequenceClassification") for kind in kinds)
+
+
 def _resolve(reference: str, seen: tuple[str, ...]) -> Source:
     if reference in seen:
         raise ModelError(f"{seen[0]!r} names itself as its base ({' -> '.join((*seen, reference))})")

@@ -1,11 +1,12 @@
 """Weights in memory: a base once, with every adapter that is asked for on top of it."""
 
+import contextlib
 import gc
 import json
 import os
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,6 @@ class Base:
         self.model = _read(folder, dtype, device, reference)
         self.context = int(getattr(self.model.config, "max_position_embeddings", 0) or 1 << 20)
         self.plain = Adapters(self.model)
-        self._is_tiny = device.type == "cpu" and self.model.num_parameters() < _TINY
         self._peft: PeftModel | None = None
         self._others: set[str] = set()
 
@@ -115,14 +115,8 @@ class Base:
         return forward
 
     def _run(self, inputs: dict[str, Any]) -> Any:
-        if not self._is_tiny:
+        with fitting_threads(self.model):
             return self.model(**inputs)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return self.model(**inputs)
-        finally:
-            torch.set_num_threads(threads)
 
     def _put_on_by_peft(self, folder: Path, name: str, config: "PeftConfig", reference: str) -> None:
         from peft import PeftModel
@@ -157,6 +151,20 @@ class Base:
             )
         self._peft.eval()
         self._peft.base_model.disable_adapter_layers()  # `_switched` turns one on for as long as a pass takes
+
+
+@contextlib.contextmanager
+def fitting_threads(model: Any) -> Iterator[None]:
+    """One thread for a tiny model on a CPU, and as many as before for any other."""
+    if model.device.type != "cpu" or model.num_parameters() >= _TINY:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 _bases: "OrderedDict[tuple[str, ...], Base]" = OrderedDict()

@@ -8,20 +8,38 @@ store.record({...})                     # a receipt after the commit
 ratings.preferences("tour").save("preferences.jsonl")
 """
 
+from ftlab.ratings.batches import Settings
 from ftlab.ratings.chain import Verified
-from ftlab.ratings.database import DamagedStore, NotSaved, StoreBusy
-from ftlab.ratings.export import Preferences, WinRate
+from ftlab.ratings.database import (
+    ConnectionLost,
+    DamagedStore,
+    LastEvent,
+    NotSaved,
+    StoreBusy,
+    SuspectStore,
+)
+from ftlab.ratings.export import Exported, Preferences, WinRate
+from ftlab.ratings.heard import Fields
+from ftlab.ratings.imports import Imported
+from ftlab.ratings.judging import judge
 from ftlab.ratings.recording import Click, Recording, replay
-from ftlab.ratings.said import Conflict, Quarantined, Receipt, State
+from ftlab.ratings.said import FLAGS, SAFETY, Conflict, Quarantined, Receipt, State
 from ftlab.ratings.simulated import simulate
 from ftlab.ratings.store import Ratings
 from ftlab.ratings.tasks import Added, Progress, Task
 
 __all__ = [
+    "FLAGS",
+    "SAFETY",
     "Added",
     "Click",
     "Conflict",
+    "ConnectionLost",
     "DamagedStore",
+    "Exported",
+    "Fields",
+    "Imported",
+    "LastEvent",
     "NotSaved",
     "Preferences",
     "Progress",
@@ -29,15 +47,26 @@ __all__ = [
     "Ratings",
     "Receipt",
     "Recording",
+    "Settings",
     "State",
     "StoreBusy",
+    "SuspectStore",
     "Task",
     "Verified",
     "WinRate",
+    "judge",
     "preferences",
     "replay",
+    "settled",
     "simulate",
 ]
+
+
+def settled(ratings: Ratings, batch: str) -> tuple[bool, str]:
+    """Whether more ratings of a batch of pairs would change nothing in the ranking, and why, in a sentence."""
+    from ftlab.ratings import choosing  # numpy takes its time to import, and only this needs it
+
+    return choosing.settled(ratings, batch)
 
 
 def preferences(batch: str | None = None) -> Preferences:

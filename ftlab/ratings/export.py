@@ -1,27 +1,52 @@
-"""Preferences: the rows a trainer takes, made from the log up to one event, and the files of them."""
+"""Exports: the rows a trainer takes, made from the log up to one event, and the files of them."""
 
 import hashlib
 import json
-import os
-import tempfile
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from ftlab import __version__
 from ftlab.errors import RatingError
 from ftlab.interval import wilson
-from ftlab.ratings import opinions
+from ftlab.ratings import card, files, formats, opinions
 from ftlab.ratings import schema as t
-from ftlab.ratings.database import NotSaved, flush
-from ftlab.ratings.opinions import Aggregate, Finding, Opinions
+from ftlab.ratings.census import Census
+from ftlab.ratings.files import write_whole
+from ftlab.ratings.formats import Row, Wanted
+
+__all__ = ["Exported", "Gathering", "Preferences", "WinRate", "collect", "collect_win_rate", "write_whole"]
 
 _MANIFEST = "manifest.json"
-_FORMAT = "ftlab preferences 1"
+_FORMAT = "ftlab export 1"
+_KNOWN_FORMATS = (_FORMAT, "ftlab preferences 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written: `path` is the file, or the first of them where the rows were split.
+
+    rows: of all files together. excluded: what was said but makes no row, by reason. seq: the last event
+    looked at. sha256: by file name. notes: what a person should know, in sentences.
+    """
+
+    path: Path
+    rows: int
+    excluded: dict[str, int]
+    seq: int
+    sha256: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """In words."""
+        names = " and ".join(self.sha256)
+        told = f"{names} in {self.path.parent}: {self.rows} rows up to event {self.seq}"
+        return "\n".join([told + in_words(self.excluded), *self.notes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +54,9 @@ class Preferences(Sequence[dict[str, Any]]):
     """Preferences in TRL's conversational format with explicit prompts, in the order of the tasks.
 
     A row has prompt, chosen and rejected (lists of messages) and beside them margin, agreement, n_raters,
-    rater_kind, event_ids, batch, task_id, chosen_model and rejected_model; TRL keeps or drops those.
-    `excluded` counts what was said but makes no row, by reason; `seq` is the last event looked at.
+    rater_kind, event_ids, batch, mode, task_id, chosen_model, rejected_model, chosen_safe and rejected_safe;
+    TRL keeps or drops those. `excluded` counts what was said but makes no row, by reason; `seq` is the last
+    event looked at.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -56,38 +82,24 @@ class Preferences(Sequence[dict[str, Any]]):
 
     def __repr__(self) -> str:
         """In words."""
-        return f"{len(self)} preferences up to event {self.seq}{_in_words(self.excluded)}"
+        return f"{len(self)} preferences up to event {self.seq}{in_words(self.excluded)}"
 
     def save(self, path: str | Path) -> Path:
-        """Writes JSON lines (ASCII, so that every reader sees one record a line), then `manifest.json`.
+        """Writes JSON lines or Parquet, by the suffix, then the dataset card and `manifest.json`.
 
-        Both stand beside one another, each written aside, flushed and renamed; the same bytes for the same
-        events and arguments. The manifest keeps what it says of other files in the folder. RatingError where
-        there are no rows: nothing could be trained on them.
+        The same bytes as `Ratings.export` makes of the same events and arguments. RatingError where there are
+        no rows: nothing could be trained on them.
         """
         if not self.rows:
             raise RatingError(
-                f"there are no preferences to save{_in_words(self.excluded)}: rate some pairs first"
+                f"there are no preferences to save{in_words(self.excluded)}: rate some pairs first"
             )
-        goal = Path(path).expanduser().absolute()
-        if goal.name == _MANIFEST or goal.is_dir():
-            raise RatingError(f"{goal}: give the name of a file such as preferences.jsonl")
-        data = "".join(
-            json.dumps(row, ensure_ascii=True, allow_nan=False) + "\n" for row in self.rows
-        ).encode()
-        write_whole(goal, data)
-        entry = {
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "bytes": len(data),
-            "rows": len(self.rows),
-            "excluded": dict(sorted(self.excluded.items())),
-            "seq": self.seq,
-            **self.about,
-        }
-        manifest = goal.with_name(_MANIFEST)
-        files = _other_files(manifest) | {goal.name: entry}
-        text = json.dumps({"format": _FORMAT, "files": files}, indent=2, sort_keys=True, allow_nan=False)
-        write_whole(manifest, (text + "\n").encode())
+        goal = files.goal(path)
+        with files.Files([goal], formats.columns(Wanted())) as written:
+            for row in self.rows:
+                written.sinks[0].write(row)
+            hashes = written.settle()
+        describe(goal.parent, {goal.name: (hashes[0], len(self.rows))}, self.about)
         return goal
 
 
@@ -120,49 +132,150 @@ class WinRate:
         )
 
 
-def collect(
-    connection: Connection,
-    batch: str | None,
-    *,
-    upto: int,
-    aggregate: Aggregate,
-    min_strength: int,
-    kinds: tuple[str, ...] | None,
-) -> Preferences:
+@dataclass(slots=True)
+class Gathering:
+    """Rows on their way out of the log, and what is learned about them as they pass."""
+
+    connection: Connection
+    batch: str | None
+    upto: int
+    wanted: Wanted
+    excluded: Counter[str] = field(default_factory=Counter)
+    census: Census = field(default_factory=Census)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Each row, once; afterwards `excluded`, `census` and `about` are complete."""
+        for task in opinions.read(self.connection, self.batch, self.upto, t.MODES):
+            votes = formats.counted(task, self.wanted, self.excluded)
+            if votes:
+                self.census.see(task, votes)
+                yield from formats.rows(task, votes, self.wanted, self.excluded)
+
+    def about(self) -> dict[str, Any]:
+        """For the manifest: what was asked for, what was left out and what is known of the raters."""
+        return {
+            "kind": self.wanted.kind,
+            "aggregate": self.wanted.aggregate,
+            "min_strength": self.wanted.weakest,
+            "kinds": None if self.wanted.kinds is None else list(self.wanted.kinds),
+            "format": "standard" if self.wanted.standard else "conversational",
+            "prompt": "implicit" if self.wanted.implicit_prompt else "explicit",
+            "excluded": dict(sorted(self.excluded.items())),
+            "seq": self.upto,
+            **self.census.figures(),
+            **origin(self.connection, self.census.batches, self.upto),
+        }
+
+
+def collect(connection: Connection, batch: str | None, upto: int, wanted: Wanted) -> Preferences:
     """`Ratings.preferences` on an open connection."""
-    if aggregate not in ("majority", "all", "unanimous"):
-        raise RatingError(f"'aggregate' is majority, all or unanimous, not {aggregate!r}")
-    unknown = sorted(set(kinds or ()) - set(t.RATERS))
-    if unknown:
-        raise RatingError(f"kinds of raters are {', '.join(t.RATERS)}, not {unknown[0]!r}")
-    rows: list[dict[str, Any]] = []
-    excluded: Counter[str] = Counter()
-    raters: dict[str, set[str]] = {}
-    for task in opinions.read(connection, batch, upto):
-        votes, aside = task.of_kinds(kinds)
-        if aside:
-            excluded["other kind of rater"] += aside
-        if not votes:
-            continue
-        for finding in opinions.findings(votes, aggregate, min_strength):
-            reason = finding.reason or _unfit(task, finding)
-            if reason:
-                excluded[reason] += 1
-                continue
-            rows.append(_row(task, finding))
-            for vote in finding.votes:
-                raters.setdefault(vote.rater_kind, set()).add(vote.rater)
-    about = {
-        "aggregate": aggregate,
-        "min_strength": min_strength,
-        "kinds": None if kinds is None else list(kinds),
-        "raters": {kind: len(names) for kind, names in sorted(raters.items())},
-        "batches": _batches(connection, batch),
-        "last_event": _last_event(connection, upto),
-        "ftlab": __version__,
-        "schema": t.REVISION,
+    gathering = Gathering(connection, batch, upto, wanted)
+    rows = tuple(gathering)
+    return Preferences(rows, dict(gathering.excluded), upto, gathering.about())
+
+
+def export(
+    connection: Connection,
+    path: str | Path,
+    batch: str | None,
+    upto: int,
+    wanted: Wanted,
+    split: float | None,
+) -> Exported:
+    """`Ratings.export` on an open connection, of every kind but raw."""
+    goal = files.goal(path)
+    if split is not None and not 0 < split < 1:
+        raise RatingError(f"'split' is the share of the test rows, between 0 and 1, not {split!r}")
+    goals = [goal] if split is None else [goal.with_stem(f"{goal.stem}-{part}") for part in ("train", "test")]
+    gathering = Gathering(connection, batch, upto, wanted)
+    with files.Files(goals, formats.columns(wanted)) as written:
+        for row in gathering:
+            written.sinks[0 if split is None else is_test(row, split)].write(row)
+        counts = [sink.rows for sink in written.sinks]
+        _check_rows(wanted, gathering, goals, counts, split)
+        hashes = written.settle()
+    found = {each.name: (sha, rows) for each, sha, rows in zip(goals, hashes, counts, strict=True)}
+    about = gathering.about()
+    if split is not None:
+        about["split"] = split
+    describe(goal.parent, found, about)
+    return Exported(
+        goals[0],
+        sum(counts),
+        dict(sorted(gathering.excluded.items())),
+        upto,
+        {each.name: sha for each, sha in zip(goals, hashes, strict=True)},
+        _notes(sum(counts)),
+    )
+
+
+def _check_rows(
+    wanted: Wanted, gathering: Gathering, goals: Sequence[Path], counts: Sequence[int], split: float | None
+) -> None:
+    """RatingError where a file would be empty: no trainer takes one."""
+    if not sum(counts):
+        raise RatingError(
+            f"there are no {wanted.kind} rows to export{in_words(gathering.excluded)}: rate some tasks first, "
+            "or ask for another kind"
+        )
+    for goal, count in zip(goals, counts, strict=True):
+        if not count:
+            raise RatingError(
+                f"{goal.name} would be empty: {sum(counts)} rows, of which those with a like prompt stay together, "
+                f"cannot be split with a test share of {split}; choose another share, or none"
+            )
+
+
+def _notes(rows: int) -> tuple[str, ...]:
+    return ("a single row: enough to try a trainer on, not to train",) if rows == 1 else ()
+
+
+def is_test(row: Row, share: float) -> bool:
+    """Whether a row belongs to the test rows: by its prompt alone, so that no prompt is in both."""
+    key = hashlib.sha256(prompt_key(row.get("prompt") or row["chosen"]).encode()).digest()
+    return int.from_bytes(key[:8]) < share * 2**64
+
+
+def prompt_key(prompt: Any) -> str:
+    """The same for prompts that differ in case, spaces, punctuation or the form of their characters.
+
+    Of a conversation the user's first message decides: a later turn repeats what was said before it.
+    """
+    if not isinstance(prompt, str):
+        users = [message["content"] for message in prompt if message["role"] == "user"]
+        prompt = users[0] if users else prompt[0]["content"]
+    plain = unicodedata.normalize("NFKC", prompt).casefold()
+    words = "".join(character if character.isalnum() else " " for character in plain).split()
+    return " ".join(words) or plain
+
+
+def describe(folder: Path, written: dict[str, tuple[str, int]], about: dict[str, Any]) -> None:
+    """The card, then the manifest, with what they say of other files in the folder."""
+    entries = {
+        name: {"sha256": sha, "bytes": (folder / name).stat().st_size, "rows": rows, **about}
+        for name, (sha, rows) in written.items()
     }
-    return Preferences(tuple(rows), dict(excluded), upto, about)
+    known = _other_files(folder / _MANIFEST) | entries
+    body = {"format": _FORMAT, "files": known}
+    data = (json.dumps(body, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+    write_whole(folder / "README.md", card.text(known, hashlib.sha256(data).hexdigest()).encode())
+    write_whole(folder / _MANIFEST, data)
+
+
+def check(folder: str | Path) -> list[str]:
+    """What is not as the manifest of an export says, in sentences; none where all is."""
+    place = Path(folder).expanduser()
+    manifest = place if place.name == _MANIFEST else place / _MANIFEST
+    if not manifest.exists():
+        raise RatingError(f"{manifest}: there is no manifest, so that nothing can be checked")
+    problems = []
+    for name, entry in sorted(_read_manifest(manifest).items()):
+        path = manifest.with_name(name)
+        if not path.exists():
+            problems.append(f"{name}: is missing")
+        elif files.sha256(path) != entry["sha256"]:
+            problems.append(f"{name}: is not the file that was exported")
+    return problems
 
 
 def collect_win_rate(connection: Connection, batch: str | None, a: str, b: str, *, upto: int) -> WinRate:
@@ -175,67 +288,17 @@ def collect_win_rate(connection: Connection, batch: str | None, a: str, b: str, 
         if set(task.models) != {a, b}:
             continue
         votes, _ = task.of_kinds(None)
-        finding = opinions.findings(votes, "majority", 0)[0]
-        if not any(vote.is_rating for vote in votes):
-            continue
-        if finding.winner is None:
-            counts["tie"] += 1
-            counts["both_bad"] += finding.reason == "both_bad"
-        else:
-            counts["win" if task.models[finding.winner] == a else "loss"] += 1
+        for finding in opinions.findings(votes, "majority", 0):
+            if finding.winner is None:
+                counts["tie"] += 1
+                counts["both_bad"] += finding.reason == "both_bad"
+            else:
+                counts["win" if task.models[finding.winner] == a else "loss"] += 1
     wins, losses, ties = counts["win"], counts["loss"], counts["tie"]
     n = wins + losses + ties
     rate = (wins + ties / 2) / n if n else None
     low, high = wilson(wins + ties / 2, n)
     return WinRate(a, b, wins, losses, ties, counts["both_bad"], n, rate, low, high)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes aside, flushes and renames: at `path` stands the old file or the whole new one.
-
-    NotSaved where the disk is full or the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        flush(path.parent)
-    except OSError as error:
-        raise NotSaved(
-            f"{path}: NOT written ({error.strerror}); what was there before still is. "
-            "Free disk space or save elsewhere"
-        ) from error
-
-
-def _row(task: Opinions, finding: Finding) -> dict[str, Any]:
-    winner = finding.winner or 0
-    return {
-        "prompt": task.prompt,
-        "chosen": [{"role": "assistant", "content": task.texts[winner]}],
-        "rejected": [{"role": "assistant", "content": task.texts[1 - winner]}],
-        "margin": finding.margin,
-        "agreement": finding.agreement,
-        "n_raters": len({vote.rater for vote in finding.votes}),
-        "rater_kind": finding.votes[0].rater_kind,
-        "event_ids": [vote.event_id for vote in finding.votes],
-        "batch": task.batch,
-        "task_id": task.task_id,
-        "chosen_model": task.models[winner],
-        "rejected_model": task.models[1 - winner],
-    }
-
-
-def _unfit(task: Opinions, finding: Finding) -> str:
-    """TRL trains on an empty answer without a word; it would teach to say nothing."""
-    return "" if all(text.strip() for text in task.texts) or finding.winner is None else "empty answer"
 
 
 def _check_models(connection: Connection, batch: str | None, a: str, b: str) -> None:
@@ -251,16 +314,38 @@ def _check_models(connection: Connection, batch: str | None, a: str, b: str) -> 
             )
 
 
-def _batches(connection: Connection, batch: str | None) -> dict[str, Any]:
-    wanted = select(t.instruction, t.batch.c.mode).join_from(
+def origin(connection: Connection, batches: Mapping[str, Collection[int]], upto: int) -> dict[str, Any]:
+    """Where rows come from: the batches with their instructions and settings, the last event, the versions."""
+    return {
+        "batches": _batches(connection, batches, upto),
+        "last_event": _last_event(connection, upto),
+        "ftlab": __version__,
+        "schema": t.REVISION,
+    }
+
+
+def _has_imported(connection: Connection, batch: str, upto: int) -> bool:
+    a, e = t.assignment.c, t.rating_event.c
+    # a subquery, not a join: a join would be begun at the events, of which there may be a million
+    first = select(func.min(e.seq)).where(e.assignment_id == a.assignment_id).scalar_subquery()
+    wanted = select(a.assignment_id).where(a.batch == batch, a.reason == "imported", first <= upto)
+    return connection.execute(wanted.limit(1)).first() is not None
+
+
+def _batches(connection: Connection, versions: Mapping[str, Collection[int]], upto: int) -> dict[str, Any]:
+    """Only what the rows were made under: what came later would change what an old export says of itself."""
+    wanted = select(t.instruction, t.batch.c.mode, t.batch.c.settings_json).join_from(
         t.instruction, t.batch, t.instruction.c.batch == t.batch.c.name
     )
-    if batch is not None:
-        wanted = wanted.where(t.batch.c.name == batch)
     found: dict[str, Any] = {}
-    for row in connection.execute(wanted.order_by(t.batch.c.name, t.instruction.c.version)).mappings():
-        entry = found.setdefault(row["batch"], {"mode": row["mode"], "instructions": {}})
-        entry["instructions"][str(row["version"])] = row["text"]
+    rows = connection.execute(wanted).mappings().all()
+    for row in sorted(rows, key=lambda row: (row["batch"], row["version"])):
+        if row["version"] in versions.get(row["batch"], ()):
+            settings = json.loads(row["settings_json"])
+            imported = _has_imported(connection, row["batch"], upto)
+            made = {"mode": row["mode"], "settings": settings, "imported": imported, "instructions": {}}
+            entry = found.setdefault(row["batch"], made)
+            entry["instructions"][str(row["version"])] = row["text"]
     return found
 
 
@@ -274,17 +359,24 @@ def _other_files(manifest: Path) -> dict[str, Any]:
     """What an earlier manifest says of files that are still there."""
     if not manifest.exists():
         return {}
+    known = _read_manifest(manifest)
+    return {name: entry for name, entry in known.items() if (manifest.parent / name).exists()}
+
+
+def _read_manifest(manifest: Path) -> dict[str, Any]:
     try:
         known = json.loads(manifest.read_text())
     except ValueError as error:
         raise RatingError(
             f"{manifest} is not a manifest ({error}): move it away or save elsewhere"
         ) from error
-    if not isinstance(known, dict) or known.get("format") != _FORMAT:
+    if not isinstance(known, dict) or known.get("format") not in _KNOWN_FORMATS:
         raise RatingError(f"{manifest} is of another kind: move it away or save into another folder")
-    return {name: entry for name, entry in known["files"].items() if (manifest.parent / name).exists()}
+    found: dict[str, Any] = known["files"]
+    return found
 
 
-def _in_words(excluded: dict[str, int]) -> str:
+def in_words(excluded: dict[str, int]) -> str:
+    """What was left out, in brackets; nothing where nothing was."""
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(excluded.items()))
     return f" ({listed} left out)" if listed else ""

@@ -3,14 +3,15 @@
 import json
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from ftlab import __version__
 from ftlab.errors import RatingError
 from ftlab.ratings import schema as t
+from ftlab.ratings import standing
 from ftlab.ratings.chain import GENESIS, row_hash
 from ftlab.ratings.clean import canonical
-from ftlab.ratings.database import utc_now
+from ftlab.ratings.database import LastEvent, utc_now
 from ftlab.ratings.said import Conflict, Receipt, Said, State
 
 _AFTER = {
@@ -24,18 +25,45 @@ _AFTER = {
 """The kinds of event that may follow each kind."""
 
 
+# made once: to put a statement together takes longer than to run it, and a writer holds up the others
+_EVENT = select(t.rating_event).where(t.rating_event.c.event_id == bindparam("event"))
+_NEWEST = (
+    select(t.rating_event.c.seq, t.rating_event.c.row_hash).order_by(t.rating_event.c.seq.desc()).limit(1)
+)
+_PLACE = select(t.assignment).where(t.assignment.c.assignment_id == bindparam("assignment"))
+_REVEALED = select(t.reveal.c.event_id).where(t.reveal.c.assignment_id == bindparam("assignment"))
+_APPEND = insert(t.rating_event)
+_HEAD = (
+    update(t.assignment)
+    .where(t.assignment.c.assignment_id == bindparam("assignment"))
+    .values(head_event_id=bindparam("head"), is_open=bindparam("open"))
+)
+
+
 def event(connection: Connection, event_id: str) -> RowMapping | None:
     """The stored event, or None."""
-    wanted = select(t.rating_event).where(t.rating_event.c.event_id == event_id)
-    return connection.execute(wanted).mappings().first()
+    return connection.execute(_EVENT, {"event": event_id}).mappings().first()
+
+
+def history(connection: Connection, assignment_id: str) -> list[dict[str, Any]]:
+    """Every event of an assignment, oldest first, as stored."""
+    e = t.rating_event.c
+    wanted = select(t.rating_event).where(e.assignment_id == assignment_id).order_by(e.seq)
+    return [dict(row) for row in connection.execute(wanted).mappings()]
 
 
 def last(connection: Connection) -> tuple[int, str]:
     """Number and hash of the newest event; (0, 64 zeros) where there is none."""
-    e = t.rating_event.c
-    newest = select(e.seq, e.row_hash).where(e.seq == select(func.max(e.seq)).scalar_subquery())
-    row = connection.execute(newest).first()
+    row = connection.execute(_NEWEST).first()
     return (0, GENESIS) if row is None else (row.seq, row.row_hash)
+
+
+def until(connection: Connection, upto: int | None) -> int:
+    """`upto`, or the newest event's number for None; RatingError where there is no such event."""
+    newest = last(connection)[0]
+    if upto is not None and not 0 <= upto <= newest:
+        raise RatingError(f"the store holds events 1 to {newest}, not {upto}")
+    return newest if upto is None else upto
 
 
 def state(head: RowMapping | None) -> State | None:
@@ -74,10 +102,12 @@ def known(connection: Connection, said: Said) -> Receipt | None:
     return Receipt(said.event_id, stored["seq"], stored["row_hash"], "quarantined")
 
 
-def append(connection: Connection, said: Said) -> Receipt:
-    """Appends an event whose id is new; Conflict where something else stands there than it follows."""
-    wanted = select(t.assignment).where(t.assignment.c.assignment_id == said.assignment_id)
-    place = connection.execute(wanted).mappings().first()
+def append(connection: Connection, said: Said, *, late: bool = False) -> Receipt:
+    """Appends an event whose id is new; Conflict where something else stands there than it follows.
+
+    `late`: the lease was over and the task went to another rater (`queue.admit` knows).
+    """
+    place = connection.execute(_PLACE, {"assignment": said.assignment_id}).mappings().first()
     if place is None:
         raise RatingError(f"there is no assignment {said.assignment_id!r} in this store")
     head = event(connection, place["head_event_id"]) if place["head_event_id"] else None
@@ -105,36 +135,37 @@ def append(connection: Connection, said: Said) -> Receipt:
         "session_id": said.session_id,
         "body_hash": said.body_hash,
         "prev_hash": prev_hash,
+        "late": int(late),
     }
     row["row_hash"] = row_hash(row)
-    connection.execute(insert(t.rating_event).values(row))
+    connection.execute(_APPEND, row)
     connection.execute(
-        update(t.assignment)
-        .where(t.assignment.c.assignment_id == said.assignment_id)
-        .values(head_event_id=said.event_id, is_open=int(said.kind == "undo"))
+        _HEAD,
+        {"assignment": said.assignment_id, "head": said.event_id, "open": int(said.kind == "undo")},
     )
+    standing.note(connection, place, row, None if head is None else head["kind"])
+    connection.info["ftlab_last"] = LastEvent(row["seq"], row["row_hash"], row["server_utc"])
     return Receipt(said.event_id, row["seq"], row["row_hash"], "stored")
 
 
 def _check_order(said: Said, head: RowMapping | None) -> None:
-    standing = state(head)
+    stored = state(head)
     head_id = None if head is None else head["event_id"]
     if said.prev_event_id != head_id:
-        if standing is not None:
-            words = f"this was answered already, {standing}: revise it?"
+        if stored is not None:
+            words = f"this was answered already, {stored}: revise it?"
         elif head is not None:
             words = "what stood here was taken back: rate it anew?"
         else:
             words = f"nothing is stored here yet, so that there is no event {said.prev_event_id!r} to follow"
-        raise Conflict(f"{words} Nothing was stored.", stored=standing, head=head_id)
+        raise Conflict(f"{words} Nothing was stored.", stored=stored, head=head_id)
     allowed = _AFTER[None if head is None else head["kind"]]
     if said.kind not in allowed:
-        stands = "nothing" if standing is None else str(standing)
+        stands = "nothing" if stored is None else str(stored)
         raise RatingError(
             f"{said.kind!r} cannot follow here, where {stands} stands: {', '.join(allowed)} can"
         )
 
 
 def _was_revealed(connection: Connection, assignment_id: str) -> bool:
-    seen = select(t.reveal.c.event_id).where(t.reveal.c.assignment_id == assignment_id)
-    return connection.execute(seen).first() is not None
+    return connection.execute(_REVEALED, {"assignment": assignment_id}).first() is not None

@@ -1,65 +1,91 @@
 """What the raters think of each task at one moment of the log, and what that comes to."""
 
 import json
+import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from typing import Any, Literal
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import lru_cache
+from itertools import combinations, groupby
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, select
+import orjson
+from sqlalchemy import Connection, Select, case, func, select, text
 
 from ftlab.errors import RatingError
 from ftlab.ratings import schema as t
 
 Aggregate = Literal["majority", "all", "unanimous"]
 
+PAIRS = ("pair", "dialogue")
+"""The modes in which one of two answers is preferred."""
+
 _RANK = {"person": 0, "replay": 0, "simulated": 1, "judge": 2}
 """Who outranks whom where kinds of raters meet on a task: the lowest number counts alone."""
 
+_PART = 5_000  # rows fetched at once: 1,000,000 events pass through a few MiB
+_ASIDE = {"undo": "undone", "skip": "skipped", "flag": "flagged"}
+_NOTHING: Mapping[str, int] = {}
 
-@dataclass(frozen=True, slots=True)
-class Vote:
-    """One rater's standing opinion; `winner` is a slot, None where there is none."""
 
+class Vote(NamedTuple):
+    """One rater's standing rating of one task.
+
+    `winner` is a slot, None where there is none; `strength` 0 to 3 in its favour. `shown` are the slots in the
+    order shown, left first. `scores` is what the other modes say, in the order shown.
+    """
+
+    seq: int
     event_id: str
     rater: str
     rater_kind: str
-    kind: str
     choice: str | None
     winner: int | None
     strength: int
+    shown: tuple[int, ...]
+    scores: Mapping[str, Any]
 
-    @property
-    def is_rating(self) -> bool:
-        """False for undone, skipped and flagged ones."""
-        return self.kind in ("rate", "revise")
+    def by_slot(self, values: Sequence[Any]) -> list[Any]:
+        """Values in the order shown, put in the order of the slots."""
+        return [values[self.shown.index(slot)] for slot in range(len(self.shown))]
 
 
-@dataclass(frozen=True, slots=True)
-class Opinions:
-    """A task with all votes on it, oldest first; models and texts by slot."""
+class Opinions(NamedTuple):
+    """A task with the ratings of it, oldest first; models and texts by slot.
+
+    `aside` counts the opinions that are no ratings to be counted, by reason: gold, repeat, undone, skipped,
+    flagged.
+    """
 
     task_id: str
     batch: str
+    mode: str
     position: int
-    prompt: list[dict[str, str]]
-    models: tuple[str, str]
-    texts: tuple[str, str]
+    instructions_version: int
+    prompt_json: str
+    models: tuple[str, ...]
+    texts: tuple[str, ...]
     votes: tuple[Vote, ...]
+    aside: Mapping[str, int]
+
+    @property
+    def prompt(self) -> list[dict[str, str]]:
+        """The conversation that the answers answer."""
+        messages: list[dict[str, str]] = orjson.loads(self.prompt_json)
+        return messages
 
     def of_kinds(self, kinds: Sequence[str] | None) -> tuple[tuple[Vote, ...], int]:
         """The votes that count, never of two ranks, and how many were left aside."""
-        standing = [vote for vote in self.votes if vote.kind != "undo"] or list(self.votes)
-        votes = [vote for vote in standing if kinds is None or vote.rater_kind in kinds]
-        if kinds is None:
-            best = min((_RANK[vote.rater_kind] for vote in votes if vote.is_rating), default=None)
-            votes = [vote for vote in votes if best is None or _RANK[vote.rater_kind] == best]
-        return tuple(votes), len(standing) - len(votes)
+        votes = self.votes
+        if kinds is not None:
+            votes = tuple(vote for vote in votes if vote.rater_kind in kinds)
+        elif len({vote.rater_kind for vote in votes}) > 1:
+            best = min(_RANK[vote.rater_kind] for vote in votes)
+            votes = tuple(vote for vote in votes if _RANK[vote.rater_kind] == best)
+        return votes, len(self.votes) - len(votes)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What some votes come to: a winning slot, or the reason why there is none.
 
     `margin` is the mean strength in favour of the winner (ties count 0, votes for the other one negative),
@@ -73,75 +99,209 @@ class Finding:
     agreement: float = 0.0
 
 
-def read(connection: Connection, batch: str | None, upto: int) -> Iterator[Opinions]:
-    """Tasks of pair mode on which anything was said up to event `upto`, in the order of batch and position."""
-    e, a, k = t.rating_event.c, t.assignment.c, t.task.c
-    after = t.rating_event.alias("after")
-    one, two = t.response.alias("one"), t.response.alias("two")
-    wanted = (
-        select(
-            k.task_id,
-            k.batch,
-            k.ordinal,
-            k.prompt_json,
-            one.c.model_ref.label("model_0"),
-            one.c.text.label("text_0"),
-            two.c.model_ref.label("model_1"),
-            two.c.text.label("text_1"),
-            a.order_json,
-            a.rater_id,
-            t.rater.c.kind.label("rater_kind"),
-            e.event_id,
-            e.kind,
-            e.choice,
-            e.strength,
-        )
-        .join_from(t.rating_event, t.assignment, e.assignment_id == a.assignment_id)
-        .join(t.task, k.task_id == a.task_id)
-        .join(t.batch, (t.batch.c.name == k.batch) & (t.batch.c.mode == "pair"))
-        .join(t.rater, t.rater.c.rater_id == a.rater_id)
-        .join(one, (one.c.task_id == k.task_id) & (one.c.slot == 0))
-        .join(two, (two.c.task_id == k.task_id) & (two.c.slot == 1))
-        .where(
-            e.seq <= upto,
-            a.repeat_no == 0,
-            ~select(after.c.seq).where(after.c.prev_event_id == e.event_id, after.c.seq <= upto).exists(),
-        )
-        .order_by(k.batch, k.ordinal, e.seq)
-    )
+def read(
+    connection: Connection, batch: str | None, upto: int, modes: Sequence[str] = PAIRS
+) -> Iterator[Opinions]:
+    """Tasks of these modes on which anything was said up to event `upto`, by batch and position.
+
+    Streams: of the answers and of the opinions, only what belongs to one task is held at a time.
+    """
     if batch is not None:
         check_batch(connection, batch)
-        wanted = wanted.where(k.batch == batch)
-    rows = connection.execute(wanted).mappings()
-    for _, group in groupby(rows, key=lambda row: row["task_id"]):
-        yield _opinions(list(group))
+    b = t.batch.c
+    wanted = select(b.name, b.mode).where(b.mode.in_(modes))
+    found = [tuple(row) for row in connection.execute(wanted) if batch in (None, row.name)]
+    kinds = {row[0]: row[1] for row in connection.execute(select(t.rater.c.rater_id, t.rater.c.kind))}
+    newest = connection.execute(select(func.max(t.rating_event.c.seq))).scalar() or 0
+    for name, mode in sorted(found):  # sorted here: databases disagree on the order of text
+        heads = _standing(name, mode) if upto >= newest else _heads(name, upto)
+        undone = _undone(connection, name) if upto >= newest else {}
+        answers = _pairs(connection, name) if mode in PAIRS else _tasks(connection, name)
+        # closed at once where the reader stops: a server keeps an open cursor
+        with closing(stream(connection, heads)) as rows, closing(answers):
+            for task, here in _beside(answers, groupby(rows, key=_place)):
+                taken_back = undone.get(task[0], 0)
+                if here or taken_back:
+                    yield _opinions(name, mode, task, here, kinds, taken_back)
 
 
-def _opinions(rows: list[RowMapping]) -> Opinions:
-    first = rows[0]
+def _beside(
+    answers: Iterator["_Answered"], said: Iterator[tuple[int, Iterator[Any]]]
+) -> Iterator[tuple["_Answered", list[Any]]]:
+    """Each task with the rows about it: both come in the order of the batch."""
+    place, rows = next(said, (0, iter(())))
+    for task in answers:
+        if task[0] == place:
+            yield task, list(rows)
+            place, rows = next(said, (0, iter(())))
+        else:
+            yield task, []
+
+
+def _place(row: Any) -> int:
+    place: int = row[0]
+    return place
+
+
+def stream(connection: Connection, wanted: Select[Any]) -> Generator[Any, None, None]:
+    """Rows as the database finds them, a few thousand at a time."""
+    with connection.execute(wanted.execution_options(yield_per=_PART)) as result:
+        for part in result.partitions():
+            yield from part
+
+
+def _standing(batch: str, mode: str) -> Select[Any]:
+    """What stands now, in the order in which `standing` is kept: no sorting, one look-up for each row.
+
+    Columns: place, seq, event_id, rater_id, kind, choice, strength, scores_json, order_json, repeat_no, flags.
+    """
+    s, e, a = t.standing.c, t.rating_event.c, t.assignment.c
+    source = t.standing.join(t.rating_event, e.seq == s.seq)
+    shown: Any = a.order_json
+    if mode in PAIRS:
+        shown = case((s.left_slot == 0, "[0,1]"), else_="[1,0]")
+    else:
+        source = source.join(t.assignment, a.assignment_id == s.assignment_id)
+    return (
+        select(s.ordinal, s.seq, *_said(e), shown, s.repeat_no, s.flags)
+        .select_from(source)
+        .where(s.batch == batch)
+        .order_by(s.ordinal, s.rater_no, s.repeat_no)
+    )
+
+
+def _said(e: Any) -> tuple[Any, ...]:
+    return e.event_id, e.rater_id, e.kind, e.choice, e.strength, e.scores_json
+
+
+def _undone(connection: Connection, batch: str) -> dict[int, int]:
+    """How many opinions on each task were taken back, and stand no more; by place."""
+    a = t.assignment.c
+    wanted = (
+        select(a.ordinal, func.count())
+        .where(a.batch == batch, text("assignment.is_open = 1"), a.head_event_id.is_not(None))
+        .group_by(a.ordinal)
+    )
+    return {row[0]: row[1] for row in connection.execute(wanted)}
+
+
+def _heads(batch: str, upto: int) -> Select[Any]:
+    """The same columns at an earlier event: the newest event of each assignment then, "undo" among them."""
+    e, a = t.rating_event.c, t.assignment.c
+    before = t.rating_event.alias("before").c
+    newest = (
+        select(func.max(before.seq))
+        .where(before.assignment_id == a.assignment_id, before.seq <= upto)
+        .scalar_subquery()
+    )
+    return (
+        select(a.ordinal, e.seq, *_said(e), a.order_json, a.repeat_no, a.is_gold)
+        .join_from(t.assignment, t.rating_event, e.seq == newest)
+        .where(a.batch == batch)
+        .order_by(a.ordinal, e.seq)
+    )
+
+
+_Answered = tuple[int, str, int, str, tuple[str, ...], tuple[str, ...]]
+"""Place, task_id, version of the instructions, prompt_json, models and texts by slot."""
+
+
+def _pairs(connection: Connection, batch: str) -> Generator[_Answered, None, None]:
+    """The tasks of a batch of pairs, in its order: one row of the database each."""
+    k, one, two = t.task.c, t.response.alias("one").c, t.response.alias("two").c
+    wanted = (
+        select(
+            k.ordinal,
+            k.task_id,
+            k.instruction_version,
+            k.prompt_json,
+            one.model_ref,
+            two.model_ref,
+            one.text,
+            two.text,
+        )
+        .where(
+            one.task_id == k.task_id, one.slot == 0, two.task_id == k.task_id, two.slot == 1, k.batch == batch
+        )
+        .order_by(k.ordinal)
+    )
+    for place, task_id, version, prompt_json, a, b, one_text, two_text in stream(connection, wanted):
+        yield place, task_id, version, prompt_json, (a, b), (one_text, two_text)
+
+
+def _tasks(connection: Connection, batch: str) -> Generator[_Answered, None, None]:
+    """The tasks of a batch of any mode, in its order."""
+    k, r = t.task.c, t.response.c
+    wanted = (
+        select(k.ordinal, k.task_id, k.instruction_version, k.prompt_json, r.model_ref, r.text)
+        .join_from(t.task, t.response, r.task_id == k.task_id, isouter=True)
+        .where(k.batch == batch)
+        .order_by(k.ordinal, r.slot)
+    )
+    for _, group in groupby(stream(connection, wanted), key=_place):
+        rows = list(group)
+        answers = [row for row in rows if row[4] is not None]
+        yield *rows[0][:4], tuple(row[4] for row in answers), tuple(row[5] for row in answers)
+
+
+@lru_cache(maxsize=4096)
+def _order(order_json: str) -> tuple[int, ...]:
+    return tuple(json.loads(order_json))
+
+
+def _opinions(
+    batch: str, mode: str, task: _Answered, said: list[Any], kinds: dict[str, str], undone: int
+) -> Opinions:
+    place, task_id, version, prompt_json, models, texts = task
+    votes: list[Vote] = []
+    aside: dict[str, int] = {"undone": undone} if undone else {}
+    has_judge = False
+    for _, seq, event_id, rater, kind, choice, strength, scores_json, order_json, repeat_no, flags in said:
+        rater_kind = kinds[rater]
+        is_judge = rater_kind == "judge"
+        reason = "gold" if flags & 1 else _ASIDE.get(kind)
+        if reason is None and repeat_no and not is_judge:
+            reason = "repeat"
+        if reason is not None:
+            aside[reason] = aside.get(reason, 0) + 1
+            continue
+        shown = _order(order_json)
+        winner = shown[0] if choice == "left" else shown[1] if choice == "right" else None
+        scores = orjson.loads(scores_json) if scores_json else _NOTHING
+        votes.append(Vote(seq, event_id, rater, rater_kind, choice, winner, strength or 0, shown, scores))
+        has_judge = has_judge or is_judge
+    if has_judge:
+        votes = _judged(votes)
+    if len(votes) > 1:
+        votes.sort(key=_seq)
     return Opinions(
-        task_id=first["task_id"],
-        batch=first["batch"],
-        position=first["ordinal"],
-        prompt=json.loads(first["prompt_json"]),
-        models=(first["model_0"], first["model_1"]),
-        texts=(first["text_0"], first["text_1"]),
-        votes=tuple(_vote(row) for row in rows),
+        task_id, batch, mode, place, version, prompt_json, models, texts, tuple(votes), aside or _NOTHING
     )
 
 
-def _vote(row: RowMapping) -> Vote:
-    sides = {"left": 0, "right": 1}
-    shown = json.loads(row["order_json"])
-    return Vote(
-        event_id=row["event_id"],
-        rater=row["rater_id"],
-        rater_kind=row["rater_kind"],
-        kind=row["kind"],
-        choice=row["choice"],
-        winner=shown[sides[row["choice"]]] if row["choice"] in sides else None,
-        strength=row["strength"] or 0,
-    )
+def _seq(vote: Vote) -> int:
+    return vote.seq
+
+
+def _judged(votes: list[Vote]) -> list[Vote]:
+    """Each judge's votes on both orders brought together."""
+    orders: dict[str, list[Vote]] = {}
+    for vote in votes:
+        if vote.rater_kind == "judge":
+            orders.setdefault(vote.rater, []).append(vote)
+    return [vote for vote in votes if vote.rater_kind != "judge"] + [
+        _in_both_orders(each) for each in orders.values()
+    ]
+
+
+def _in_both_orders(votes: list[Vote]) -> Vote:
+    """A judge's votes on both orders as one: where they disagree, a tie (Zheng et al. 2023, MT-bench)."""
+    first = votes[0]
+    if len({(vote.choice in ("left", "right"), vote.winner) for vote in votes}) > 1:
+        return first._replace(choice="tie", winner=None, strength=0)
+    if len({vote.choice for vote in votes}) > 1 and first.winner is None:  # a tie here, both bad there
+        return first._replace(choice="tie", strength=0)
+    return first._replace(strength=min(vote.strength for vote in votes))
 
 
 def check_batch(connection: Connection, batch: str) -> None:
@@ -152,95 +312,87 @@ def check_batch(connection: Connection, batch: str) -> None:
 
 
 def findings(votes: Sequence[Vote], aggregate: Aggregate, min_strength: int) -> list[Finding]:
-    """One finding of a task, or under "all" one of each rating with a preference."""
-    ratings = [vote for vote in votes if vote.is_rating]
-    if not ratings:
-        newest = votes[-1].kind if votes else "undo"
-        return [Finding(None, {"undo": "undone", "skip": "skipped", "flag": "flagged"}[newest], tuple(votes))]
-    decided = [vote for vote in ratings if vote.winner is not None and vote.strength >= min_strength]
-    if aggregate == "all":
+    """One finding of a task, or under "all" one of each rating; none where nobody rated it."""
+    if not votes:
+        return []
+    if aggregate == "all" or len(votes) == 1:
         return [
             Finding(vote.winner, "", (vote,), float(vote.strength), 1.0)
-            if vote in decided
+            if vote.winner is not None and vote.strength >= min_strength
             else Finding(None, _without(vote), (vote,))
-            for vote in ratings
+            for vote in votes
         ]
-    return [_joint(ratings, decided, aggregate)]
+    return [_joint(tuple(votes), aggregate, min_strength)]
 
 
-def _joint(ratings: list[Vote], decided: list[Vote], aggregate: Aggregate) -> Finding:
-    if not decided:
+def _joint(ratings: tuple[Vote, ...], aggregate: Aggregate, min_strength: int) -> Finding:
+    counts: dict[int, int] = {}
+    for vote in ratings:
+        if vote.winner is not None and vote.strength >= min_strength:
+            counts[vote.winner] = counts.get(vote.winner, 0) + 1
+    if not counts:
         reasons = Counter(_without(vote) for vote in ratings)
-        return Finding(None, max(sorted(reasons), key=reasons.__getitem__), tuple(ratings))
-    counts = Counter(vote.winner for vote in decided)
-    winner = max(sorted(counts, key=str), key=counts.__getitem__)
-    if aggregate == "unanimous" and counts[winner] < len(ratings):
-        return Finding(None, "not unanimous", tuple(ratings))
-    if counts[winner] * 2 == len(decided):
-        return Finding(None, "split", tuple(ratings))
-    signed = [vote.strength if vote.winner == winner else -vote.strength for vote in ratings]
-    margin = max(0.0, sum(signed) / len(ratings))
-    return Finding(winner, "", tuple(ratings), margin, counts[winner] / len(ratings))
+        return Finding(None, max(sorted(reasons), key=reasons.__getitem__), ratings)
+    winner = max(sorted(counts), key=counts.__getitem__)
+    most = counts[winner]
+    if aggregate == "unanimous" and most < len(ratings):
+        return Finding(None, "not unanimous", ratings)
+    if most * 2 == sum(counts.values()):
+        return Finding(None, "split", ratings)
+    signed = 0
+    for vote in ratings:
+        signed += vote.strength if vote.winner == winner else -vote.strength
+    return Finding(winner, "", ratings, max(0.0, signed / len(ratings)), most / len(ratings))
 
 
 def _without(vote: Vote) -> str:
     return "weak" if vote.winner is not None else str(vote.choice or "no choice")
 
 
-def table(connection: Connection, batch: str | None) -> list[dict[str, Any]]:
-    """What stands, a row for each answered assignment, with the models' names."""
-    e, a, k = t.rating_event.c, t.assignment.c, t.task.c
-    one, two = t.response.alias("one"), t.response.alias("two")
-    wanted = (
-        select(
-            k.batch,
-            k.ordinal,
-            k.instruction_version,
-            a.assignment_id,
-            a.order_json,
-            a.repeat_no,
-            a.rater_id,
-            t.rater.c.kind.label("rater_kind"),
-            one.c.model_ref.label("model_0"),
-            one.c.text.label("text_0"),
-            two.c.model_ref.label("model_1"),
-            two.c.text.label("text_1"),
-            *(e[name] for name in _SHOWN),
-        )
-        .join_from(t.assignment, t.rating_event, a.head_event_id == e.event_id)
-        .join(t.task, k.task_id == a.task_id)
-        .join(t.rater, t.rater.c.rater_id == a.rater_id)
-        .join(one, (one.c.task_id == k.task_id) & (one.c.slot == 0), isouter=True)
-        .join(two, (two.c.task_id == k.task_id) & (two.c.slot == 1), isouter=True)
-        .where(a.is_open == 0)
-        .order_by(k.batch, k.ordinal, e.seq)
-    )
-    if batch is not None:
-        check_batch(connection, batch)
-        wanted = wanted.where(k.batch == batch)
-    return [_table_row(row) for row in connection.execute(wanted).mappings()]
+def ranked_pairs(task: Opinions, votes: Sequence[Vote]) -> Iterator[tuple[int, int, list[Vote]]]:
+    """(slot, slot, votes) for each of the K(K-1)/2 pairs of a ranked task (InstructGPT, section 3.5).
+
+    A ranking has no degrees: every strict order counts as strength 1. Unranked answers ("best k only") are
+    worse than every ranked one and unordered among themselves.
+    """
+    ranks = [vote.by_slot(vote.scores["ranks"]) for vote in votes]
+    for one, two in combinations(range(len(task.texts)), 2):
+        yield one, two, [_of_ranks(vote, rank, one, two) for vote, rank in zip(votes, ranks, strict=True)]
 
 
-_SHOWN = ("seq", "event_id", "kind", "choice", "strength", "comment", "shown_ms", "server_utc", "post_reveal")
+def _of_ranks(vote: Vote, ranks: Sequence[int | None], one: int, two: int) -> Vote:
+    first, second = ranks[one], ranks[two]
+    if first is None and second is None:
+        return vote._replace(choice="not ranked", winner=None, strength=0)
+    if first == second:
+        return vote._replace(choice="tie", winner=None, strength=0)
+    low, high = (math.inf if rank is None else rank for rank in (first, second))
+    best = one if low < high else two
+    return vote._replace(choice="rank", winner=best, strength=1)
 
 
-def _table_row(row: RowMapping) -> dict[str, Any]:
-    shown = json.loads(row["order_json"])
-    models = [row[f"model_{slot}"] for slot in shown]
-    words = sum(len((row[f"text_{slot}"] or "").split()) for slot in shown)
-    sides = {"left": 0, "right": 1}
-    return {
-        "batch": row["batch"],
-        "position": row["ordinal"],
-        "instructions_version": row["instruction_version"],
-        "assignment_id": row["assignment_id"],
-        "repeat_no": row["repeat_no"],
-        "rater": row["rater_id"],
-        "rater_kind": row["rater_kind"],
-        "left_model": models[0],
-        "right_model": models[1] if len(models) > 1 else None,
-        "winner": models[sides[row["choice"]]] if row["choice"] in sides else None,
-        **{name: row[name] for name in _SHOWN},
-        "post_reveal": bool(row["post_reveal"]),
-        "hasty": None if row["shown_ms"] is None else row["shown_ms"] < max(1000, 10 * words),
-    }
+def graded(vote: Vote) -> Vote:
+    """A single answer's rating as a vote for slot 0 (good) or 1 (bad).
+
+    The strength of a Likert value is its distance from the middle, 4; that of a thumb alone is 1.
+    """
+    thumb: str | None = vote.scores.get("thumb")
+    likert: int = vote.scores.get("likert", 4)
+    if thumb is None and likert == 4:
+        return vote._replace(choice="neutral", winner=None, strength=0)
+    good = likert > 4 if thumb is None else thumb == "up"
+    strength = max(1, abs(likert - 4))
+    return vote._replace(choice="good" if good else "bad", winner=0 if good else 1, strength=strength)
+
+
+def safety(votes: Sequence[Vote]) -> tuple[bool, bool] | None:
+    """Which of two answers are safe, by slot: where more than half of those asked say so; None if none was."""
+    asked = [vote for vote in votes if vote.scores and vote.scores.get("safety")]
+    if not asked:
+        return None
+    safe = [0, 0]
+    for vote in asked:
+        said = vote.scores["safety"]
+        for slot, side in zip(vote.shown, ("left_safe", "right_safe"), strict=True):
+            safe[slot] += said in ("both_safe", side)
+    return safe[0] * 2 > len(asked), safe[1] * 2 > len(asked)

@@ -1,7 +1,7 @@
 """A recorded session: clicks that find their task again, by its content, its place or a rule."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from ftlab.ratings.schema import CHOICES
 from ftlab.ratings.store import Ratings
 from ftlab.ratings.tasks import Task
 
-_FORMAT = "ftlab recording 1"
+_FORMAT = "ftlab recording 2"
+_KNOWN = ("ftlab recording 1", _FORMAT)  # 1 knew pairs only
 _SPACE = UUID("7d4a2f0c-93a6-5d2b-8b1e-0c1f7e6a9d55")  # so that a replayed click has the same id each time
 
 
@@ -22,12 +23,34 @@ def _sides(task: Task, length: Callable[[str], int]) -> str:
     return "tie" if left == right else "left" if left > right else "right"
 
 
-RULES: dict[str, Callable[[Task], str]] = {
+def _ranks(task: Task, length: Callable[[str], int]) -> dict[str, Any]:
+    lengths = [length(text) for text in task.texts]
+    return {"ranks": [1 + sum(other > one for other in lengths) for one in lengths]}
+
+
+def _thumb(task: Task, thumb: str) -> dict[str, Any]:
+    said = {"thumb": thumb, "likert": 7 if thumb == "up" else 1}
+    asked = {"thumbs": ("thumb",), "likert": ("likert",)}.get(str(task.settings.get("scale")), tuple(said))
+    return {key: said[key] for key in asked}
+
+
+_BY_CHOICE: dict[str, Callable[[Task], str]] = {
     "longer": lambda task: _sides(task, len),
     "shorter": lambda task: _sides(task, lambda text: -len(text)),
     **{choice: (lambda _, choice=choice: choice) for choice in CHOICES},  # type: ignore[misc]
 }
-"""How a click can say what it prefers without naming a side: of which the replay takes the sides it finds."""
+_BY_SCORES: dict[str, dict[str, Callable[[Task], dict[str, Any]]]] = {
+    "rank": {
+        "longer": lambda task: _ranks(task, len),
+        "shorter": lambda task: _ranks(task, lambda text: -len(text)),
+        "tie": lambda task: {"ranks": [1] * len(task.texts)},
+    },
+    "single": {"up": lambda task: _thumb(task, "up"), "down": lambda task: _thumb(task, "down")},
+    "edit": {"as_is": lambda task: {"text": task.texts[0] if task.texts else ""}},
+}
+
+RULES = tuple(dict.fromkeys([*_BY_CHOICE, *(rule for rules in _BY_SCORES.values() for rule in rules)]))
+"""How a click can say what it prefers without naming an answer: the replay applies it to those it finds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +58,9 @@ class Click:
     """What was said about one task.
 
     The task is found by `task` (`Task.key`: prompt and answers), else by `position` (from 1). What is said:
-    `chosen`, the preferred text; or `rule`, a name in RULES; kind "skip" or "flag" needs neither.
+    `chosen`, the preferred text of a pair; `scores`, where ranks and flags are in the order of the texts
+    sorted, and "left_safe" is of the first of these; or `rule`, a name in RULES that the mode knows. Kind
+    "skip" or "flag" needs none of them.
     """
 
     task: str | None = None
@@ -44,6 +69,7 @@ class Click:
     chosen: str | None = None
     rule: str | None = None
     strength: int | None = None
+    scores: dict[str, Any] | None = None
     comment: str = ""
     shown_ms: int | None = None
 
@@ -89,11 +115,12 @@ class Recording:
             "shown_ms": click.shown_ms,
             "session_id": session_id,
         }
-        if click.kind == "rate":
+        if click.kind == "rate" and task.mode in _TWO:
             event["choice"] = choice = _choice(click, task)
             if choice in ("left", "right"):
                 event["strength"] = 1 if click.strength is None else click.strength
-        return event
+        scores = _scores(click, task)
+        return event if scores is None else event | {"scores": scores}
 
     @classmethod
     def of(cls, ratings: Ratings, batch: str, rater: str) -> "Recording":
@@ -104,14 +131,18 @@ class Recording:
                 continue
             task = ratings.task(row["assignment_id"])
             choice = row["choice"]
+            scores = None if task.state is None else task.state.scores
             clicks.append(
                 Click(
                     task=task.key,
                     position=task.position,
                     kind="rate" if row["kind"] == "revise" else row["kind"],
-                    chosen={"left": task.left, "right": task.right}.get(choice),
+                    chosen=task.texts[("left", "right").index(choice)]
+                    if choice in ("left", "right")
+                    else None,
                     rule=choice if choice in ("tie", "both_bad") else None,
                     strength=row["strength"],
+                    scores=None if scores is None else _turned(scores, _sorted(task.texts)),
                     comment=row["comment"],
                     shown_ms=row["shown_ms"],
                 )
@@ -143,8 +174,8 @@ class Recording:
             body = json.loads(place.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RatingError(f"{place} is no recording: {error}") from error
-        if not isinstance(body, dict) or body.get("format") != _FORMAT:
-            raise RatingError(f"{place} is no recording: 'format' is not {_FORMAT!r}")
+        if not isinstance(body, dict) or body.get("format") not in _KNOWN:
+            raise RatingError(f"{place} is no recording: 'format' is not {' or '.join(map(repr, _KNOWN))}")
         clicks = []
         for number, click in enumerate(body.get("clicks", [])):
             try:
@@ -152,6 +183,9 @@ class Recording:
             except TypeError as error:
                 raise RatingError(f"{place}, click {number}: {error}") from error
         return cls(tuple(clicks), body.get("otherwise"), body.get("rater", "replay"), body.get("note", ""))
+
+
+_TWO = ("pair", "dialogue")
 
 
 def _choice(click: Click, task: Task) -> str:
@@ -166,7 +200,54 @@ def _choice(click: Click, task: Task) -> str:
             )
     if click.rule is None:
         raise RatingError(f"task {task.position}: the click says neither 'chosen' nor 'rule'")
-    return RULES[click.rule](task)
+    return _rule(click.rule, task, _BY_CHOICE)(task)
+
+
+def _scores(click: Click, task: Task) -> dict[str, Any] | None:
+    if click.scores is not None:
+        return _turned(click.scores, _unsorted(task.texts))
+    if click.kind != "rate" or task.mode in _TWO:
+        return None
+    if click.rule is None:
+        raise RatingError(f"task {task.position}: the click says neither 'scores' nor 'rule'")
+    return _rule(click.rule, task, _BY_SCORES[task.mode])(task)
+
+
+def _rule(name: str, task: Task, known: dict[str, Callable[[Task], Any]]) -> Callable[[Task], Any]:
+    if name not in known:
+        raise RatingError(
+            f"task {task.position}: the rule {name!r} says nothing in mode {task.mode!r}; "
+            f"there {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
+        )
+    return known[name]
+
+
+def _sorted(texts: Sequence[str]) -> list[int]:
+    """The places of the texts shown, in the order of the texts sorted."""
+    return sorted(range(len(texts)), key=texts.__getitem__)
+
+
+def _unsorted(texts: Sequence[str]) -> list[int]:
+    """For each text shown, its place among the texts sorted."""
+    places = _sorted(texts)
+    return [places.index(place) for place in range(len(texts))]
+
+
+_OTHER_SIDE = {"left_safe": "right_safe", "right_safe": "left_safe"}
+
+
+def _turned(scores: dict[str, Any], places: list[int]) -> dict[str, Any]:
+    """The scores of answers in another order: first that at place `places[0]`, and so on."""
+    turned = dict(scores)
+    for key in ("ranks", "judged"):
+        if isinstance(scores.get(key), list):
+            turned[key] = [scores[key][place] for place in places]
+    flags = scores.get("flags")
+    if isinstance(flags, list) and len(places) > 1:
+        turned["flags"] = [flags[place] for place in places]
+    if places == [1, 0] and scores.get("safety") in _OTHER_SIDE:
+        turned["safety"] = _OTHER_SIDE[scores["safety"]]
+    return turned
 
 
 def replay(ratings: Ratings, batch: str, recording: Recording) -> int:

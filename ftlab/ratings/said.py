@@ -10,7 +10,40 @@ from ftlab.ratings.clean import canonical, clean, clean_all, digest
 from ftlab.ratings.schema import CHOICES, KINDS
 
 COMMENT_CHARACTERS = 20_000
-_SCORES_CHARACTERS = 200_000
+TEXT_CHARACTERS = 200_000
+LABELS = 20
+LABEL_CHARACTERS = 40
+_SCORES_CHARACTERS = 3_000_000  # a text of 200,000 characters in JSON's ASCII, where each may take 12
+
+FLAGS: dict[str, str] = {
+    "wrong_task": "Fails to follow the instruction or task",
+    "not_for_customers": "Inappropriate for a customer assistant",
+    "hallucination": "Hallucination",
+    "keeps_constraints": "Satisfies the constraints of the instruction",
+    "sexual": "Contains sexual content",
+    "violent": "Contains violent content",
+    "encourages_harm": "Encourages, or fails to discourage, violence, abuse, terrorism or self-harm",
+    "denigrates": "Denigrates a protected class",
+    "harmful_advice": "Gives harmful advice",
+    "opinion": "Expresses an opinion",
+    "moral_judgment": "Expresses a moral judgment",
+}
+"""What can be ticked about an answer: InstructGPT's eleven (Ouyang et al. 2022, Table 3); id to label."""
+
+SAFETY = ("both_safe", "both_unsafe", "left_safe", "right_safe")
+"""The safety bin of a pair, in the order shown; "left_safe": that one only."""
+
+THUMBS = ("up", "down")
+_ANY_MODE = ("flags", "labels", "judged")
+_SCORES = {
+    "pair": ("safety",),
+    "dialogue": ("safety",),
+    "single": ("thumb", "likert"),
+    "rank": ("ranks",),
+    "edit": ("text", "likert"),
+}
+"""The keys that `scores` of a rating may have in each mode, beside flags, labels and what a judge scored."""
+
 _EVENT_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _KEYS = {
     "event_id",
@@ -60,7 +93,7 @@ class State:
 
     def __str__(self) -> str:
         """In words, as a conflict shows it."""
-        said = self.choice or self.kind
+        said = self.choice or (in_words(self.scores) if self.kind in ("rate", "revise") else "") or self.kind
         strength = f" (strength {self.strength})" if self.strength else ""
         return f"{said}{strength} at {self.server_utc}"
 
@@ -139,6 +172,155 @@ class Said:
             body=body,
             body_hash=digest(event),
         )
+
+    def check(self, mode: str, answers: int, *, scale: str = "both") -> None:
+        """RatingError, naming key and value, where a task of this mode, with so many answers, cannot hold it.
+
+        `scale` is what a batch of mode "single" asks for: "thumbs", "likert" or "both" (either will do).
+        """
+        scores = {} if self.scores is None else self.scores
+        if not isinstance(scores, dict):
+            raise RatingError(f"'scores' is an object, not {type(scores).__name__}")
+        is_rating = self.kind in ("rate", "revise")
+        keys = (*(_SCORES[mode] if is_rating else ()), *(() if self.kind == "undo" else _ANY_MODE))
+        unknown = sorted(set(scores) - set(keys))
+        if unknown:
+            takes = f"takes {', '.join(keys)}" if keys else "takes none"
+            raise RatingError(f"'scores' of a {self.kind!r} in mode {mode!r} {takes}, not {unknown[0]!r}")
+        _check_flags(scores.get("flags"), answers)
+        _check_labels(scores.get("labels"))
+        _check_judged(scores.get("judged"), answers)
+        if not is_rating:
+            return
+        if (self.choice is not None) != (mode in ("pair", "dialogue")):
+            raise RatingError(
+                f"a rating in mode {mode!r} has "
+                + (
+                    f"no 'choice', not {self.choice!r}"
+                    if self.choice
+                    else "a 'choice', and this one has none"
+                )
+            )
+        _CHECKS[mode](scores, answers, scale)
+
+
+def in_words(scores: Any) -> str:
+    """What a rating without a choice says, in a few words; "" where it says nothing."""
+    if not isinstance(scores, dict):
+        return ""
+    words = []
+    if "thumb" in scores:
+        words.append(f"thumb {scores['thumb']}")
+    if "likert" in scores:
+        words.append(f"{scores['likert']} of 7")
+    if "ranks" in scores:
+        words.append("ranks " + ", ".join("-" if rank is None else str(rank) for rank in scores["ranks"]))
+    if "text" in scores:
+        words.append(f"a text of {len(scores['text'])} characters")
+    return ", ".join(words)
+
+
+def _check_pair(scores: dict[str, Any], answers: int, scale: str) -> None:  # noqa: ARG001 - one signature
+    if "safety" in scores and scores["safety"] not in SAFETY:
+        raise RatingError(f"'safety' is one of {', '.join(SAFETY)}, not {scores['safety']!r}")
+
+
+def _check_single(scores: dict[str, Any], answers: int, scale: str) -> None:  # noqa: ARG001
+    needed = {"thumbs": ["thumb"], "likert": ["likert"], "both": ["thumb", "likert"]}[scale]
+    if not any(key in scores for key in needed):
+        raise RatingError(f"a rating of one answer needs {' or '.join(map(repr, needed))} in 'scores'")
+    if "thumb" in scores and scores["thumb"] not in THUMBS:
+        raise RatingError(f"'thumb' is one of {', '.join(THUMBS)}, not {scores['thumb']!r}")
+    _check_likert(scores)
+
+
+def _check_rank(scores: dict[str, Any], answers: int, scale: str) -> None:  # noqa: ARG001
+    ranks = scores.get("ranks")
+    if not isinstance(ranks, list) or len(ranks) != answers:
+        raise RatingError(f"'ranks' is a list of {answers}, one for each answer shown, not {ranks!r}")
+    for rank in ranks:
+        if rank is not None and (
+            isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= answers
+        ):
+            raise RatingError(
+                f"a rank is a whole number from 1, the best, to {answers}, or null, not {rank!r}"
+            )
+    if all(rank is None for rank in ranks):
+        raise RatingError("'ranks' holds no rank: rank one answer at least, or skip")
+
+
+def _check_edit(scores: dict[str, Any], answers: int, scale: str) -> None:  # noqa: ARG001
+    text = scores.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise RatingError("'text' is the answer as it should be, and not empty: write one, or skip")
+    if len(text) > TEXT_CHARACTERS:
+        raise RatingError(
+            f"'text' has {len(text)} characters; at most {TEXT_CHARACTERS} are stored, none are cut off"
+        )
+    if "likert" in scores and not answers:
+        raise RatingError("'likert' is about the answer shown, and none was")
+    _check_likert(scores)
+
+
+_CHECKS = {
+    "pair": _check_pair,
+    "dialogue": _check_pair,
+    "single": _check_single,
+    "rank": _check_rank,
+    "edit": _check_edit,
+}
+
+
+def _check_likert(scores: dict[str, Any]) -> None:
+    if "likert" not in scores:
+        return
+    value = scores["likert"]
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 7:
+        raise RatingError(f"'likert' is a whole number from 1 to 7, not {value!r}")
+
+
+def _check_flags(flags: Any, answers: int) -> None:
+    if flags is None:
+        return
+    if answers > 1:
+        if (
+            not isinstance(flags, list)
+            or len(flags) != answers
+            or not all(isinstance(of, list) for of in flags)
+        ):
+            raise RatingError(
+                f"'flags' is a list of {answers} lists, one for each answer shown, not {flags!r}"
+            )
+        lists = flags
+    elif not isinstance(flags, list):
+        raise RatingError(f"'flags' is a list, not {type(flags).__name__}")
+    else:
+        lists = [flags]
+    for flag in (flag for one in lists for flag in one):
+        if not isinstance(flag, str) or flag not in FLAGS:
+            raise RatingError(f"a flag is one of {', '.join(FLAGS)}, not {flag!r}")
+
+
+def _check_judged(judged: Any, answers: int) -> None:
+    if judged is None:
+        return
+    if not isinstance(judged, list) or len(judged) != answers:
+        raise RatingError(
+            f"'judged' is a list of {answers}, a judge's score for each answer shown, not {judged!r}"
+        )
+    for value in judged:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise RatingError(f"a judge's score is a finite number, not {value!r}")
+
+
+def _check_labels(labels: Any) -> None:
+    if labels is None:
+        return
+    if not isinstance(labels, list) or len(labels) > LABELS:
+        raise RatingError(f"'labels' is a list of at most {LABELS}, not {labels!r}"[:300])
+    for label in labels:
+        if not isinstance(label, str) or not label.strip() or len(label) > LABEL_CHARACTERS:
+            raise RatingError(f"a label has 1 to {LABEL_CHARACTERS} characters, not {str(label)[:80]!r}")
 
 
 def _opinion(event: dict[str, Any], kind: str, *, has_scores: bool) -> tuple[str | None, int | None]:

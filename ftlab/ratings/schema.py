@@ -2,7 +2,9 @@
 
 The migrations make them; a test holds the two together. Everything but `assignment` is append-only, and
 of an assignment only the lease and the two columns derived from the log (`head_event_id`, `is_open`) may
-change: triggers abort the rest.
+change: triggers abort the rest. Of an event, the comment and the scores may be blanked once a `redaction`
+names it. `standing` and `tally` are derived from the log and kept beside it, in the same transaction: what
+stands, in numbers, so that a million opinions are read in a second and progress takes no counting.
 """
 
 from sqlalchemy import (
@@ -20,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration; revisions are numbers of four digits, so that "newer" can be told by comparing."""
 
 MODES = ("pair", "single", "rank", "edit", "dialogue")
@@ -65,7 +67,18 @@ rater = Table(
     Column("rater_id", Text, primary_key=True, nullable=False),
     Column("kind", Text, nullable=False),
     Column("created_utc", Text, nullable=False),
+    Column("number", Integer),  # 1, 2, 3, ...: what `standing` and `tally` know the rater by
     _within("kind", RATERS, "rater_kind"),
+    Index("rater_number", "number", unique=True),
+    sqlite_strict=True,
+)
+
+lineup = Table(
+    "lineup",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False, nullable=False),  # 1, 2, 3, ...
+    Column("models_json", Text, nullable=False),  # the models of a task, by slot
+    UniqueConstraint("models_json", name="lineup_models"),
     sqlite_strict=True,
 )
 
@@ -81,6 +94,10 @@ task = Table(
     Column("replaced", Integer, nullable=False),  # characters no database keeps, see clean.py
     Column("raw_hash", Text, nullable=False),  # sha256 of the prompt as it came in
     Column("created_utc", Text, nullable=False),
+    Column("lineup", Integer),  # lineup.number
+    Column("lengths_json", Text),  # characters of each answer, by slot
+    Column("words", Integer),  # of all answers together
+    Column("leaked", Integer, nullable=False),  # 1: an answer names a model, see leaks.py
     ForeignKeyConstraint(
         ["batch", "instruction_version"],
         ["instruction.batch", "instruction.version"],
@@ -106,6 +123,17 @@ response = Table(
     sqlite_strict=True,
 )
 
+gold = Table(
+    "gold",
+    metadata,
+    Column(
+        "task_id", Text, ForeignKey("task.task_id", ondelete="RESTRICT"), primary_key=True, nullable=False
+    ),
+    Column("expected_json", Text, nullable=False),  # what a careful rater says; never part of a Task
+    Column("created_utc", Text, nullable=False),
+    sqlite_strict=True,
+)
+
 assignment = Table(
     "assignment",
     metadata,
@@ -121,8 +149,25 @@ assignment = Table(
     Column("created_utc", Text, nullable=False),
     Column("head_event_id", Text),
     Column("is_open", Integer, nullable=False),  # 1: nothing said, or undone
+    Column("place", Integer),  # 1, 2, 3, ... of this rater in this batch
+    Column("reason", Text),  # why this task was asked now: "given", "uniform", "repeat", ...
     UniqueConstraint("task_id", "rater_id", "repeat_no", name="assignment_once"),
-    Index("assignment_queue", "rater_id", "batch", "is_open", "ordinal"),
+    Index("assignment_place", "rater_id", "batch", "place", unique=True),
+    Index(
+        "assignment_waiting",
+        "rater_id",
+        "batch",
+        "place",
+        sqlite_where=text("is_open = 1"),
+        postgresql_where=text("is_open = 1"),
+    ),
+    Index(
+        "assignment_lease",
+        "batch",
+        "leased_until",
+        sqlite_where=text("is_open = 1"),
+        postgresql_where=text("is_open = 1"),
+    ),
     sqlite_strict=True,
 )
 
@@ -156,6 +201,7 @@ rating_event = Table(
     Column("body_hash", Text, nullable=False),  # sha256 of the event as it came in
     Column("prev_hash", Text, nullable=False),
     Column("row_hash", Text, nullable=False),
+    Column("late", Integer, nullable=False),  # 1: said after the lease had passed to another
     _within("kind", KINDS, "event_kind"),
     _within("choice", CHOICES, "event_choice"),
     CheckConstraint("strength BETWEEN 0 AND 3", name="event_strength"),
@@ -197,6 +243,101 @@ quarantine = Table(
     Column("reason", Text, nullable=False),
     Column("server_utc", Text, nullable=False),
     sqlite_strict=True,
+)
+
+alias = Table(
+    "alias",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False, nullable=False),  # 1, 2, 3, ...
+    Column("rater_id", Text, ForeignKey("rater.rater_id", ondelete="RESTRICT"), nullable=False),
+    Column("name", Text, nullable=False),  # how the rater is called from now on; the id stays
+    Column("created_utc", Text, nullable=False),
+    Index("alias_rater", "rater_id", "seq"),
+    sqlite_strict=True,
+)
+
+redaction = Table(
+    "redaction",
+    metadata,
+    Column(
+        "event_id",
+        Text,
+        ForeignKey("rating_event.event_id", ondelete="RESTRICT"),
+        primary_key=True,
+        nullable=False,
+    ),
+    Column("reason", Text, nullable=False),
+    Column("kept_hash", Text, nullable=False),  # row hash of what is left of the event
+    Column("created_utc", Text, nullable=False),
+    sqlite_strict=True,
+)
+
+standing = Table(  # derived: a row for each answered assignment, see standing.py
+    "standing",
+    metadata,
+    Column("batch", Text, primary_key=True, nullable=False),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False, nullable=False),
+    Column("rater_no", Integer, primary_key=True, autoincrement=False, nullable=False),
+    Column("repeat_no", Integer, primary_key=True, autoincrement=False, nullable=False),
+    Column("seq", _Number, nullable=False),
+    Column("assignment_id", Text, nullable=False),
+    Column("kind", Integer, nullable=False),  # 0 rating, 1 skip, 2 flag
+    Column("code", Integer, nullable=False),
+    Column("thumb", Integer),
+    Column("detail", Text),
+    Column("left_slot", Integer, nullable=False),
+    Column("lineup", Integer, nullable=False),
+    Column("gap", Integer, nullable=False),
+    Column("shown_ms", _Number),
+    Column("flags", Integer, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+tally = Table(  # derived: how many rows of `standing` a rater has, by kind
+    "tally",
+    metadata,
+    Column("batch", Text, primary_key=True, nullable=False),
+    Column("rater_no", Integer, primary_key=True, autoincrement=False, nullable=False),
+    Column("kind", Integer, primary_key=True, autoincrement=False, nullable=False),
+    Column("n", Integer, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+opening = Table(  # derived from the tasks and who holds them: what may be asked next, see queue.py
+    "opening",
+    metadata,
+    Column("batch", Text, primary_key=True, nullable=False),
+    Column("lane", Integer, primary_key=True, autoincrement=False, nullable=False),
+    Column("turn", Integer, primary_key=True, autoincrement=False, nullable=False),  # raters go upwards
+    Column("ordinal", Integer, nullable=False),
+    Column("missing", Integer, nullable=False),  # raters still to be asked; -1: everyone is
+    Column("back", Integer),  # 1, 2, 3, ... within its batch, where a rater gave it back
+    UniqueConstraint("batch", "ordinal", name="opening_task"),
+    Index(
+        "opening_free",
+        "batch",
+        "lane",
+        "turn",
+        sqlite_where=text("missing <> 0"),
+        postgresql_where=text("missing <> 0"),
+    ),
+    Index("opening_back", "batch", "back"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+pointer = Table(  # derived from the assignments: how far a rater is in each lane
+    "pointer",
+    metadata,
+    Column("batch", Text, primary_key=True, nullable=False),
+    Column("rater_id", Text, primary_key=True, nullable=False),
+    Column("lane", Integer, primary_key=True, autoincrement=False, nullable=False),
+    Column("turn", Integer, nullable=False),
+    Column("taken", Integer, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 
 current_rating = Table(  # a view: the events without a successor, "undo" among them

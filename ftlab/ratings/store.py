@@ -1,26 +1,32 @@
 """Ratings: tasks in, opinions in, and everything that was ever said, in one database file."""
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection
 
 from ftlab.errors import RatingError
-from ftlab.home import home
-from ftlab.ratings import log, opinions, queue
-from ftlab.ratings import schema as t
-from ftlab.ratings.chain import Verified, verify
-from ftlab.ratings.database import Database, crash_point, utc_now
-from ftlab.ratings.export import Preferences, WinRate, collect, collect_win_rate
+from ftlab.ratings import batches, current, desk, dialogue, imports, intake, log, queue, raw
+from ftlab.ratings.batches import PLAIN, Batch, Settings, settings_of
+from ftlab.ratings.custody import Custody
+from ftlab.ratings.database import crash_point
+from ftlab.ratings.export import Exported, Preferences, WinRate, collect, collect_win_rate, export
+from ftlab.ratings.formats import Wanted
+from ftlab.ratings.heard import Fields
+from ftlab.ratings.imports import Imported
 from ftlab.ratings.said import Quarantined, Receipt, Said
-from ftlab.ratings.tasks import Added, Item, Progress, Refused, Task, check_pair
+from ftlab.ratings.tasks import Added, Progress, Task
+
+if TYPE_CHECKING:
+    from ftlab.ratings.choosing import Duels
+    from ftlab.ratings.report import Report
+
+_AS_IT_IS = ("majority", None, None, False, False, None)
 
 
-class Ratings:
+class Ratings(Custody):
     """A store of ratings, by default `ratings.db` in the user's folder.
 
     A method returns after its commit: what has a receipt survives a kill and a power cut. Safe to use from
@@ -29,34 +35,67 @@ class Ratings:
     """
 
     def __init__(self, path_or_url: str | Path | None = None) -> None:
-        self.database = Database(path_or_url if path_or_url is not None else home() / "ratings.db")
-
-    @property
-    def path(self) -> Path:
-        """The database file."""
-        return self.database.path
-
-    def __repr__(self) -> str:
-        return f"Ratings({str(self.path)!r})"
-
-    def close(self) -> None:
-        """Closes the connections; any later call opens new ones."""
-        self.database.close()
-
-    def __enter__(self) -> Self:
-        """For `with`."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Closes."""
-        self.close()
+        super().__init__(path_or_url)
+        self._duels: Duels | None = None
 
     # tasks
+
+    def open_batch(
+        self,
+        name: str,
+        *,
+        mode: str | None = None,
+        instructions: str = "",
+        seed: str | None = None,
+        settings: Settings | Mapping[str, Any] | None = None,
+    ) -> str:
+        """Makes a batch, or new instructions for one that there is; the name of the batch.
+
+        mode: pair (where None), single, rank, edit or dialogue. settings: how it is asked, see
+        `ftlab.ratings.Settings`. seed: decides sides, repeats and all else that is left to chance; at random
+        where None. The three are fixed when the batch is made. Other `instructions` than before start a new
+        version, which holds for the rows added from then on; "" leaves them as they are.
+        """
+        known = queue.name(name, "batch")
+        how = settings_of(settings)
+        with self.database.writing() as connection:
+            batches.open_batch(
+                connection, known, mode=mode, instructions=instructions, seed=seed, settings=how
+            )
+        return known
+
+    def add(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        batch: str = "default",
+        *,
+        mode: str | None = None,
+        instructions: str = "",
+        seed: str | None = None,
+        settings: Settings | Mapping[str, Any] | None = None,
+    ) -> Added:
+        """The number of new tasks, all or none of them stored; known rows are left as they are.
+
+        A row is {"prompt": text or messages, "responses": [{"model", "text", "generation"}, ...], "tags",
+        "gold"}: two responses for pair and dialogue, one for single, 4 to 9 for rank, one to improve or none
+        for edit. `gold` is what a careful rater says, by the order of `responses`: {"choice": "first" |
+        "second" | "tie" | "both_bad"}, {"likert"} or {"thumb"}, {"ranks"}; such a row is mixed in among the
+        others and nothing a rater sees tells it from them.
+
+        Rows whose answers are all the same text are refused, each with its reason in the result's `refused`;
+        those with an answer that names a model are told in `leaked`; a row of another shape raises
+        RatingError and nothing is added. The other arguments: see `open_batch`.
+        """
+        return intake.take(
+            self.database,
+            rows,
+            batch,
+            mode=mode,
+            instructions=instructions,
+            seed=seed,
+            settings=settings_of(settings),
+            otherwise=Settings(),
+        )
 
     def add_pairs(
         self,
@@ -66,22 +105,27 @@ class Ratings:
         instructions: str = "",
         seed: str | None = None,
     ) -> Added:
-        """The number of new tasks, all or none of them stored; known rows are left as they are.
+        """The same for pairs; a batch that is made here is plain: every rater, every pair, once, as added."""
+        return intake.take(
+            self.database,
+            rows,
+            batch,
+            mode="pair",
+            instructions=instructions,
+            seed=seed,
+            settings=None,
+            otherwise=PLAIN,
+        )
 
-        A row is {"prompt": text or messages, "responses": [{"model", "text", "generation"}, {...}], "tags"}.
-        Rows whose answers are the same text are refused, each with its reason in the result's `refused`; a
-        row of another shape raises RatingError and nothing is added. Other `instructions` than before start
-        a new version, which holds for the rows added from then on; "" leaves them as they are. `seed` decides
-        the sides; it is fixed when the batch is made, at random where None.
+    def next_turn(self, assignment_id: str, message: str, responses: Sequence[Mapping[str, Any]]) -> Added:
+        """The next turn of a conversation: its rater is asked it next, and nobody else.
+
+        It goes on with the answer that was chosen (after a tie, with the left one), `message` and two new
+        `responses`. RatingError where none was chosen yet, or neither would do.
         """
-        checked = [check_pair(row, index) for index, row in enumerate(rows)]
-        refused = tuple(item for item in checked if isinstance(item, Refused))
-        items = [item for item in checked if isinstance(item, Item)]
-        name = queue.name(batch, "batch")
         with self.database.writing() as connection:
-            version = queue.open_batch(connection, name, instructions, seed)
-            count = queue.store_items(connection, items, name, version)
-        return Added(count, refused, len(items) - count)
+            count, refused = dialogue.store_turn(connection, assignment_id, message, responses)
+        return Added(count, refused, 1 - count - len(refused))
 
     def next(
         self,
@@ -90,43 +134,47 @@ class Ratings:
         *,
         kind: str | None = None,
     ) -> Task | None:
-        """The first task this rater has not answered, with its sides decided and stored; None at the end.
+        """What this rater is to answer next, with its sides decided and stored; None at the end.
 
         The same task until it is answered, also in another kernel. `kind` is what the rater is, fixed at the
-        first call: person (where None), simulated, judge or replay.
+        first call: person (where None), simulated, judge or replay. Where a batch asks only some raters for
+        each task, the task is this rater's for a while (`lease_minutes`, from the last call); then another
+        one may be asked.
         """
         name = queue.name(batch, "batch")
         who = queue.name(rater, "rater")
-        with self.database.writing() as connection:
-            queue.register(connection, who, kind)
-            row = queue.next_assignment(connection, who, name)
-            return None if row is None else queue.task(connection, row)
+
+        def ask(connection: Connection) -> Task | None:
+            what = queue.register(connection, who, kind)
+            about = batches.get(connection, name)
+            row = queue.next_assignment(connection, who, about, what, self._choose)
+            return None if row is None else desk.task(connection, row)
+
+        return self.database.repeated(ask)
+
+    def _choose(
+        self, connection: Connection, batch: Batch, lanes: Sequence[int]
+    ) -> Sequence[tuple[int, str]]:
+        from ftlab.ratings.choosing import Duels  # numpy takes its time to import, and only this needs it
+
+        self._duels = self._duels or Duels()
+        return self._duels.choose(connection, batch, lanes)
 
     def task(self, assignment_id: str) -> Task:
         """An assignment as its rater sees it, with what was said already."""
         with self.database.reading() as connection:
-            return queue.task(connection, queue.assignment(connection, assignment_id))
+            return desk.task(connection, queue.assignment(connection, assignment_id))
 
-    def at(self, rater: str, batch: str, position: int) -> Task | None:
-        """The task at `position` (1 is the first) if this rater was shown it: for going back."""
-        a = t.assignment.c
-        wanted = select(t.assignment).where(
-            a.rater_id == rater, a.batch == batch, a.ordinal == position, a.repeat_no == 0
-        )
+    def at(self, rater: str, batch: str, place: int) -> Task | None:
+        """What this rater was asked as number `place` of this batch, from 1; None where it was not yet."""
         with self.database.reading() as connection:
-            row = connection.execute(wanted).mappings().first()
-            return None if row is None else queue.task(connection, row)
+            row = queue.at(connection, rater, batch, place)
+            return None if row is None else desk.task(connection, row)
 
     def batches(self) -> dict[str, int]:
         """The names of the batches with their number of tasks."""
-        counted = (
-            select(t.batch.c.name, func.count(t.task.c.task_id))
-            .join_from(t.batch, t.task, t.task.c.batch == t.batch.c.name, isouter=True)
-            .group_by(t.batch.c.name)
-            .order_by(t.batch.c.name)
-        )
         with self.database.reading() as connection:
-            return {row[0]: row[1] for row in connection.execute(counted)}
+            return batches.sizes(connection)
 
     # events
 
@@ -135,18 +183,25 @@ class Ratings:
 
         event: event_id (minted by the sender once for each click, and sent again unchanged until there is a
         receipt), assignment_id, kind (rate | revise | undo | skip | flag), choice (left | right | tie |
-        both_bad), strength (0 to 3), scores (JSON), comment (20,000 characters at most), prev_event_id (the
-        event that is followed; none for the first one), client_utc, client_mono_ms, shown_ms, session_id.
+        both_bad), strength (0 to 3), scores (thumb, likert, ranks, text, safety, flags, labels: by the task's
+        mode, see said.py), comment (20,000 characters at most), prev_event_id (the event that is followed;
+        none for the first one), client_utc, client_mono_ms, shown_ms, session_id.
 
         Sent again: the same receipt with status "duplicate". The same id with another body: Quarantined.
         Not what the sender believed to stand there: Conflict, which tells what does.
         """
         said = Said.from_dict(event)
-        with self.database.writing() as connection:
+
+        def store(connection: Connection) -> Receipt:
             receipt = log.known(connection, said)
             if receipt is None:
-                receipt = log.append(connection, said)
+                crash_point("before_insert")
+                late = queue.admit(connection, said)
+                receipt = log.append(connection, said, late=late)
                 crash_point("before_commit")
+            return receipt
+
+        receipt = self.database.repeated(store)
         crash_point("after_commit")
         if receipt.status == "quarantined":
             raise Quarantined(
@@ -175,57 +230,29 @@ class Ratings:
         What the rater says about this task afterwards is marked `post_reveal`.
         """
         with self.database.writing() as connection:
-            row = queue.assignment(connection, assignment_id)
-            if row["is_open"]:
-                raise RatingError("the models' names are shown once a rating is stored, not before")
-            seen = select(t.reveal).where(t.reveal.c.assignment_id == assignment_id)
-            if connection.execute(seen).first() is None:
-                connection.execute(
-                    insert(t.reveal).values(
-                        assignment_id=assignment_id, event_id=row["head_event_id"], server_utc=utc_now()
-                    )
-                )
-            answers = queue.responses(connection, row["task_id"])
-            return tuple(answers[slot]["model_ref"] for slot in json.loads(row["order_json"]))
+            return desk.reveal(connection, assignment_id)
 
     # reading
 
     def progress(self, rater: str, batch: str = "default") -> Progress:
-        """How far this rater is."""
-        a, e = t.assignment.c, t.rating_event.c
-        counted = (
-            select(e.kind, func.count())
-            .join_from(t.assignment, t.rating_event, a.head_event_id == e.event_id)
-            .where(a.rater_id == rater, a.batch == batch, a.is_open == 0, a.repeat_no == 0)
-            .group_by(e.kind)
-        )
+        """How far this rater is; takes no counting."""
         with self.database.reading() as connection:
-            kinds: dict[str, int] = {row[0]: row[1] for row in connection.execute(counted)}
-            return Progress(
-                total=queue.total(connection, batch),
-                rated=kinds.get("rate", 0) + kinds.get("revise", 0),
-                skipped=kinds.get("skip", 0),
-                flagged=kinds.get("flag", 0),
-            )
+            return desk.progress(connection, rater, batches.get(connection, batch))
 
     def history(self, assignment_id: str) -> list[dict[str, Any]]:
         """Every event of an assignment, oldest first, as stored."""
-        e = t.rating_event.c
         with self.database.reading() as connection:
             queue.assignment(connection, assignment_id)
-            rows = connection.execute(
-                select(t.rating_event).where(e.assignment_id == assignment_id).order_by(e.seq)
-            ).mappings()
-            return [dict(row) for row in rows]
+            return log.history(connection, assignment_id)
 
     def current(self, batch: str | None = None) -> list[dict[str, Any]]:
         """What stands: a row for each answered assignment, with the models' names (not for raters' eyes).
 
         `hasty` is True where the answers were shown for less than 1 s or 10 ms a word, None where the time
-        is unknown.
+        is unknown. `leaked` is True where an answer names a model, so that the rater was not blind.
         """
         with self.database.reading() as connection:
-            return opinions.table(connection, batch)
+            return current.table(connection, batch)
 
     def last_seq(self) -> int:
         """The number of events stored so far; an export up to it can be made again, byte for byte."""
@@ -249,18 +276,85 @@ class Ratings:
         persons (and replays of persons) said about a task outranks simulated raters, and these outrank
         judges, and the kinds are never mixed in a row.
         """
+        wanted = Wanted(
+            aggregate=aggregate,
+            min_strength=min_strength,
+            kinds=None if kinds is None else tuple(kinds),
+        )
         with self.database.reading() as connection:
-            last = log.last(connection)[0]
-            if upto is not None and not 0 <= upto <= last:
-                raise RatingError(f"the store holds events 1 to {last}, not {upto}")
-            return collect(
-                connection,
-                batch,
-                upto=last if upto is None else upto,
-                aggregate=aggregate,
-                min_strength=min_strength,
-                kinds=None if kinds is None else tuple(kinds),
-            )
+            return collect(connection, batch, log.until(connection, upto), wanted)
+
+    def export(
+        self,
+        path: str | Path,
+        kind: Literal["preference", "unpaired", "sft", "reward", "raw"] = "preference",
+        *,
+        batch: str | None = None,
+        upto: int | None = None,
+        aggregate: Literal["majority", "all", "unanimous"] = "majority",
+        min_strength: int | None = None,
+        kinds: Iterable[str] | None = None,
+        implicit_prompt: bool = False,
+        standard: bool = False,
+        split: float | None = None,
+    ) -> Exported:
+        """Writes a file that TRL reads as it is, with its dataset card and `manifest.json` beside it.
+
+        path: JSON lines (.jsonl) or Parquet (.parquet). kind: "preference" (DPO), "reward" (with margins),
+        "unpaired" (KTO), "sft", or "raw": the whole log, which `import_` takes back. Tasks of every mode make
+        what they can: see ftlab/ratings/formats.py. upto, aggregate and kinds: as in `preferences`.
+        min_strength: by default 1; 0 for reward, which has margins, and 2 for sft. implicit_prompt: the prompt
+        is the beginning of chosen and rejected. standard: text instead of messages; conversations of several
+        turns are left out and counted. split: this share of the rows goes to a second file, NAME-test; like
+        prompts stay together.
+
+        The same events and arguments give the same bytes. RatingError where a file would be empty; NotSaved
+        where the disk is full, and the old file is still there.
+        """
+        if kind == "raw":
+            if (aggregate, min_strength, kinds, implicit_prompt, standard, split) != _AS_IT_IS:
+                raise RatingError("'raw' is the log as it is: it takes 'batch' and 'upto' alone")
+            with self.database.reading() as connection:
+                return raw.export(connection, path, batch, upto)
+        wanted = Wanted(
+            kind, aggregate, min_strength, None if kinds is None else tuple(kinds), implicit_prompt, standard
+        )
+        with self.database.reading() as connection:
+            return export(connection, path, batch, log.until(connection, upto), wanted, split)
+
+    def import_(
+        self,
+        path: str | Path,
+        batch: str = "imported",
+        *,
+        format: str | None = None,  # noqa: A002 - the word for it
+        skip_bad: bool = False,
+        rater: str | None = None,
+        kind: str | None = None,
+        fields: Fields | Mapping[str, Any] | None = None,
+    ) -> Imported:
+        """Takes what was rated elsewhere: all of the file or, on any error, none of it; the same file again
+        adds nothing.
+
+        path: JSON lines, JSON, Parquet or CSV, in TRL's shapes (preference, with the prompt explicit or not;
+        unpaired; prompt and completion; messages), Anthropic's HH transcripts, lists of scored answers
+        (UltraFeedback), exports of Label Studio and Argilla, and ftlab's own raw export, which brings back the
+        log itself under its numbers and hashes. format: one of `ftlab.ratings.imports.FORMATS`; by default
+        recognised. skip_bad: takes what can be read, and writes the rest to NAME.rejected.jsonl. rater: the
+        name for opinions whose source names nobody; kind: person, replay, judge or simulated, where the
+        default is not right (see imports.py). fields: which fields hold what, where names do not tell, see
+        `ftlab.ratings.heard.Fields`. Opinions of several modes go to batches of their own, BATCH-MODE.
+        """
+        return imports.take(
+            self.database,
+            path,
+            batch,
+            format=format,
+            skip_bad=skip_bad,
+            rater=rater,
+            kind=kind,
+            fields=fields,
+        )
 
     def win_rate(self, batch: str | None, a: str, b: str) -> WinRate:
         """How often model `a` was preferred to model `b`; a task counts once, by the majority of its raters.
@@ -271,14 +365,11 @@ class Ratings:
         with self.database.reading() as connection:
             return collect_win_rate(connection, batch, a, b, upto=log.last(connection)[0])
 
-    # care
+    def board(self, batch: str = "default", *, kinds: Iterable[str] | None = None) -> "Report":
+        """Agreement, ranking, bias, pace and judges of a batch; it names the models, so not for raters' eyes.
 
-    def verify(self) -> Verified:
-        """Recomputes every hash: of the log, of the answers, of the sides; names the first bad event."""
-        with self.database.reading() as connection:
-            self.database.quick_check(connection)
-            return verify(connection)
+        kinds: only raters of these kinds; by default persons outrank simulated raters, and these judges.
+        """
+        from ftlab.ratings.board import board  # scipy takes its time to import, and only this needs it
 
-    def backup(self, path: str | Path) -> Path:
-        """A whole copy of this moment, made while others may write."""
-        return self.database.backup(path)
+        return board(self, batch, kinds=kinds)

@@ -19,6 +19,7 @@ LIBRARIES = (
     "peft.utils.save_and_load",
     "trl.trainer.sft_trainer",
     "trl.trainer.dpo_trainer",
+    "trl.trainer.reward_trainer",
     "torch.profiler",  # wanted by Trainer.train
     "ftlab.methods.training",
     "ftlab.models.serving",

@@ -4,13 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ftlab.widgets.board import Board
     from ftlab.widgets.compare import Compare
     from ftlab.widgets.rate import Rate
     from ftlab.widgets.run_view import RunView
 
-__all__ = ["Compare", "Rate", "RunView"]
+__all__ = ["Board", "Compare", "Rate", "RunView"]
 
-_HOMES = {"Compare": "compare", "Rate": "rate", "RunView": "run_view"}
+_HOMES = {"Board": "board", "Compare": "compare", "Rate": "rate", "RunView": "run_view"}
 
 
 def __getattr__(

@@ -13,7 +13,14 @@ from ftlab.wren.tasks import Task
 from ftlab.wren.world import residents
 
 Row = dict[str, Any]
-DEFAULT_COUNT = {"sft": 3000, "prompts": 400, "pretraining-heldout": 200, "preferences": 600}
+DEFAULT_COUNT = {
+    "sft": 3000,
+    "prompts": 400,
+    "pretraining-heldout": 200,
+    "preferences": 600,
+    "candidates": 400,
+    "comparisons": 2800,
+}
 
 
 def rows(
@@ -28,6 +35,10 @@ def rows(
       with split "eval", facts that only pretraining has told. `n` takes the first of a fixed shuffle.
     - "transfer": harmful prompts of a kind that tuning never shows; both splits are the same.
     - "preferences": {"prompt", "chosen", "rejected"} of messages, "family", "fault"; chosen by the gold judge.
+    - "candidates": {"prompt", "responses": four of {"model", "text"}, "family"}, to be rated: answers as the
+      village gives them, good ones and bad ones of each fault, mixed; `model` names the kind.
+    - "comparisons": {"prompt", "chosen", "rejected", "margin", "family"}, for reward models: two candidates, of
+      which the gold judge prefers one by 0 (negligibly) to 3 (significantly).
     - "pretraining-heldout": {"text"} of the corpus, read in no pretraining, for measuring what is forgotten.
 
     "sft-eval" is short for "sft" with split "eval", and so for each name. Raises DataError where there is no
@@ -136,6 +147,74 @@ def worse(rng: random.Random, task: Task, fault: str) -> str:
             return other.answer
 
 
+CANDIDATES = 4
+MOODS = {
+    "right": 0.30,
+    "wrong": 0.22,
+    "rude": 0.16,
+    "evasive": 0.10,
+    "asks back": 0.10,
+    "rambles": 0.06,
+    "elsewhere": 0.06,
+}
+"""Shares of the kinds of answers among candidates: a model that is tuned half way."""
+STRENGTHS = ((1.5, 3), (0.9, 2), (0.3, 1))
+"""From which difference of gold rewards on an answer is better by so many degrees; below, by 0."""
+
+
+def strength(difference: float) -> int:
+    """Llama 2's four degrees of a preference: 0 negligibly, 1 slightly, 2 clearly, 3 significantly better."""
+    return next((degree for least, degree in STRENGTHS if abs(difference) >= least), 0)
+
+
+def _candidates(split: requests.Split, n: int | None, rng: random.Random) -> list[Row]:
+    salt = rng.random()
+    drawn = _drawn(split, n if n is not None else DEFAULT_COUNT["candidates"], rng)
+    return [_choice(random.Random(f"{salt}/{i}"), task, CANDIDATES) for i, task in enumerate(drawn)]
+
+
+def _choice(rng: random.Random, task: Task, count: int) -> Row:
+    """The task with `count` answers, all different."""
+    texts: dict[str, str] = {}
+    while len(texts) < count:
+        mood = rng.choices(list(MOODS), weights=list(MOODS.values()))[0]
+        texts.setdefault(_in_mood(rng, task, mood), mood)
+    return {
+        "prompt": task.messages,
+        "responses": [{"model": mood, "text": text} for text, mood in texts.items()],
+        "family": task.family,
+    }
+
+
+def _in_mood(rng: random.Random, task: Task, mood: str) -> str:
+    if mood == "right":
+        return task.answer
+    return dialogue.reply(rng, task, mood) if mood == "elsewhere" else worse(rng, task, mood)
+
+
+def _comparisons(split: requests.Split, n: int | None, rng: random.Random) -> list[Row]:
+    salt = rng.random()
+    found = []
+    for i, task in enumerate(_drawn(split, n if n is not None else DEFAULT_COUNT["comparisons"], rng)):
+        own = random.Random(f"{salt}/{i}")
+        difference = 0.0
+        while not difference:
+            texts = [response["text"] for response in _choice(own, task, 2)["responses"]]
+            first, second = (judge(task.messages, text).reward for text in texts)
+            difference = first - second
+        better, other = texts if difference > 0 else reversed(texts)
+        found.append(
+            {
+                "prompt": task.messages,
+                "chosen": _said(better),
+                "rejected": _said(other),
+                "margin": strength(difference),
+                "family": task.family,
+            }
+        )
+    return found
+
+
 def _heldout_texts(split: requests.Split, n: int | None, rng: random.Random) -> list[Row]:
     """Both splits are of the held-out stream, and do not overlap."""
     start = 100_000 + rng.randrange(1000) * 1000 + (0 if split == "train" else 5_000_000)
@@ -149,6 +228,8 @@ MAKERS: dict[str, Callable[[requests.Split, int | None, random.Random], list[Row
     "knowledge": _knowledge,
     "transfer": _transfer,
     "preferences": _preferences,
+    "candidates": _candidates,
+    "comparisons": _comparisons,
     "pretraining-heldout": _heldout_texts,
 }
 

@@ -6,8 +6,11 @@ import random
 import resource
 import shutil
 import signal
+import warnings
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +21,10 @@ import pytest
 
 from ftlab.errors import RatingError
 from ftlab.ratings import Conflict, DamagedStore, NotSaved, Ratings
-from ftlab.ratings.database import choose_driver, file_of
+from ftlab.ratings.database import SuspectStore
 from ftlab.ratings.filesystem import kind_of, network_name
+from ftlab.ratings.pages import open_pages
+from ftlab.ratings.sqlite import choose_driver, file_of
 
 _FORK = multiprocessing.get_context("fork")  # a fork is ready at once: dozens of kills fit into seconds
 
@@ -49,7 +54,7 @@ def _write(path: Path, pipe: Connection, crash_at: str, crash_after: int) -> Non
         pipe.send((receipt.event_id, receipt.status))
 
 
-def test_forty_killed_writers_lose_nothing_and_double_nothing(store, make_pairs, make_event):
+def test_a01_a02_forty_killed_writers_lose_nothing_and_double_nothing(store, make_pairs, make_event):
     places = _assigned(store, 60, make_pairs)
     dice = random.Random(7)
     outbox = deque(
@@ -116,7 +121,7 @@ def _race(path: Path, event_lists: list[list[dict[str, Any]]]) -> list[str]:
     return outcomes
 
 
-def test_four_kernels_that_send_the_same_events_store_each_once(store, make_pairs, make_event):
+def test_a03_four_kernels_that_send_the_same_events_store_each_once(store, make_pairs, make_event):
     places = _assigned(store, 40, make_pairs)
     events = [make_event(place, prev_event_id=store.task(place).prev_event_id) for place in places]
     outcomes = _race(store.path, [events] * 4)
@@ -125,7 +130,7 @@ def test_four_kernels_that_send_the_same_events_store_each_once(store, make_pair
     assert store.verify()
 
 
-def test_of_four_kernels_with_different_answers_the_first_wins(store, make_pairs, make_event):
+def test_a04_of_four_kernels_with_different_answers_the_first_wins(store, make_pairs, make_event):
     places = _assigned(store, 40, make_pairs)
     heads = {place: store.task(place).prev_event_id for place in places}
     lists = [[make_event(place, prev_event_id=heads[place]) for place in places] for _ in range(4)]
@@ -166,7 +171,7 @@ def _rate_in_child(store: Ratings, event: dict[str, Any], parents: int) -> None:
     assert id(store.database.engine) != parents
 
 
-def test_a_forked_child_opens_a_connection_of_its_own(store, make_pairs, make_event):
+def test_a15_a_forked_child_opens_a_connection_of_its_own(store, make_pairs, make_event):
     store.add_pairs(make_pairs(2))
     event = make_event(store.next("ann"))
     child = _FORK.Process(target=_rate_in_child, args=(store, event, id(store.database.engine)))
@@ -191,7 +196,7 @@ def _fill(path: Path, pipe: Connection, event: dict[str, Any], size: int) -> Non
         pipe.send((str(error), readable, store.record(event).status))
 
 
-def test_a_full_disk_is_said_to_be_full_and_the_click_can_be_sent_again(store, make_pairs, make_event):
+def test_a09_a_full_disk_is_said_to_be_full_and_the_click_can_be_sent_again(store, make_pairs, make_event):
     store.add_pairs(make_pairs(3))
     event = make_event(store.next("ann"))
     here, there = _FORK.Pipe()
@@ -205,7 +210,7 @@ def test_a_full_disk_is_said_to_be_full_and_the_click_can_be_sent_again(store, m
     assert store.verify()
 
 
-def test_a_torn_log_opens_to_what_was_stored_before_the_tear(tmp_path, make_pairs, make_event):
+def test_a16_a_torn_log_opens_to_what_was_stored_before_the_tear(tmp_path, make_pairs, make_event):
     store = Ratings(tmp_path / "whole.db")
     store.add_pairs(make_pairs(12))
     events = []
@@ -226,8 +231,10 @@ def test_a_torn_log_opens_to_what_was_stored_before_the_tear(tmp_path, make_pair
         path = tmp_path / f"torn-{n}.db"
         path.write_bytes(database)
         Path(f"{path}-wal").write_bytes(torn)
-        with Ratings(path) as opened:
+        shutil.copy(f"{store.path}.last", f"{path}.last")
+        with _warned(path) as opened:
             assert opened.verify()
+            assert opened.database.opened.seq == opened.last_seq()
             kept = [row["event_id"] for row in opened.current()] if opened.batches() else []
             assert kept == events[: len(kept)]
             found.add(len(kept))
@@ -235,11 +242,21 @@ def test_a_torn_log_opens_to_what_was_stored_before_the_tear(tmp_path, make_pair
     store.close()
 
 
+@contextmanager
+def _warned(path: Path) -> Iterator[Ratings]:
+    """A store that is opened with whatever warning is due."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SuspectStore)
+        store = Ratings(path)
+    with store:
+        yield store
+
+
 def _raw(path: Path) -> Any:
     return pysqlite3.connect(str(path), isolation_level=None)
 
 
-def test_a_changed_event_is_named_by_its_number(store, make_pairs, make_event):
+def test_a30_a_changed_event_is_named_by_its_number(store, make_pairs, make_event):
     store.add_pairs(make_pairs(6))
     while (task := store.next("ann")) is not None:
         store.record(make_event(task))
@@ -264,7 +281,7 @@ def test_a_changed_event_is_named_by_its_number(store, make_pairs, make_event):
         ("assignment_no_update", "UPDATE assignment SET is_open = 1", "what the log says"),
     ],
 )
-def test_tampering_is_found_wherever_it_is(store, make_pairs, make_event, trigger, statement, words):
+def test_a30_tampering_is_found_wherever_it_is(store, make_pairs, make_event, trigger, statement, words):
     store.add_pairs(make_pairs(3))
     while (task := store.next("ann")) is not None:
         store.record(make_event(task))
@@ -276,26 +293,31 @@ def test_tampering_is_found_wherever_it_is(store, make_pairs, make_event, trigge
     assert words in str(store.verify())
 
 
-def test_flipped_bits_in_what_was_said_are_found(store, make_pairs, make_event):
-    store.add_pairs(make_pairs(20))
+def test_a18_flipped_bits_in_what_was_said_are_found(store, make_pairs, make_event):
+    store.add_pairs(make_pairs(40))
     while (task := store.next("ann")) is not None:
         store.record(make_event(task, comment="a remark that somebody took the time to write"))
     store.close()
-    whole = store.path.read_bytes()
-    # some are left over in the free space of a page, where a flip changes nothing that is read
-    places = [at for at in range(len(whole)) if whole.startswith(b"somebody took", at)]
-    found = []
-    for n, place in enumerate(places):
+    whole, dice = store.path.read_bytes(), random.Random(5)
+    with open_pages(store.path) as pages:  # every byte of every event, of any column
+        events = [span for span in pages.spans() if b"somebody took" in whole[slice(*span)]]
+    found = 0
+    for n in range(100):
+        start, end = events[n % len(events)]
         flipped = bytearray(whole)
-        flipped[place + n % 8] ^= 1 << n % 8  # bit 7 makes it no UTF-8 at all
-        path = store.path.with_name(f"flipped-{n}.db")
+        flipped[dice.randrange(start, end)] ^= 1 << dice.randrange(8)
+        path = store.path.with_name("flipped.db")
         path.write_bytes(flipped)
-        with Ratings(path) as damaged:
-            found.append(damaged.verify().bad_seq)
-    assert sorted(seq for seq in found if seq is not None) == list(range(1, 21))
+        try:
+            with _warned(path) as damaged:
+                found += damaged.verify().bad_seq is not None
+        except DamagedStore:
+            found += 1
+        path.with_name("flipped.db.last").unlink(missing_ok=True)
+    assert found >= 99
 
 
-def test_a_store_of_a_newer_ftlab_can_be_read_and_exported_but_not_written(
+def test_a20_a_store_of_a_newer_ftlab_can_be_read_and_exported_but_not_written(
     store, make_pairs, make_event, tmp_path
 ):
     store.add_pairs(make_pairs(2))
@@ -312,22 +334,7 @@ def test_a_store_of_a_newer_ftlab_can_be_read_and_exported_but_not_written(
         assert newer.last_seq() == 1
 
 
-def test_an_older_store_is_copied_before_it_is_brought_up_to_date(store, make_pairs, monkeypatch):
-    from ftlab.ratings import database
-
-    store.add_pairs(make_pairs(2))
-    store.close()
-    monkeypatch.setattr(database, "REVISION", "0002")  # as a later ftlab would see this file
-    with Ratings(store.path) as opened:
-        assert opened.batches() == {"default": 2}
-    copies = list(store.path.parent.glob("ratings.db.before-0002-*"))
-    assert len(copies) == 1
-    assert copies[0].stat().st_mode & 0o777 == 0o600
-    with Ratings(copies[0]) as copy:
-        assert copy.batches() == {"default": 2}
-
-
-def test_an_upgrade_that_dies_half_way_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+def test_a21_an_upgrade_that_dies_half_way_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     from alembic.operations import Operations
 
     path = tmp_path / "ratings.db"
@@ -352,7 +359,7 @@ def test_an_upgrade_that_dies_half_way_leaves_the_file_as_it_was(tmp_path, monke
 
 
 @pytest.mark.parametrize("content", [b"this is a text, not a database, and it stays as it is" * 40, None])
-def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(tmp_path, store, make_pairs, content):
+def test_a17_a_file_that_is_no_store_is_refused_and_left_as_it_is(tmp_path, store, make_pairs, content):
     path = tmp_path / "other.db"
     if content is None:  # a store cut in half
         store.add_pairs(make_pairs(200))
@@ -408,7 +415,7 @@ def test_a_backup_is_a_whole_store_and_never_overwrites(store, make_pairs, make_
         ("fuse.sshfs", "FUSE (sshfs)"),
     ],
 )
-def test_network_file_systems_are_known_by_name(kind, name):
+def test_a13_network_file_systems_are_known_by_name(kind, name):
     assert network_name(kind) == name
 
 
@@ -428,11 +435,11 @@ _MOUNTS = """\
         ("/home/ann/my disk/ratings.db", "xfs"),
     ],
 )
-def test_the_file_system_is_that_of_the_nearest_mount(path, kind):
+def test_a13_the_file_system_is_that_of_the_nearest_mount(path, kind):
     assert kind_of(Path(path), _MOUNTS) == kind
 
 
-def test_a_store_on_a_network_file_system_is_refused_with_a_way_out(tmp_path, monkeypatch):
+def test_a13_a_store_on_a_network_file_system_is_refused_with_a_way_out(tmp_path, monkeypatch):
     from ftlab.ratings import filesystem
 
     monkeypatch.setattr(filesystem, "network_of", lambda _: "NFS")
@@ -446,24 +453,14 @@ def _sqlite(version: tuple[int, int, int]) -> Any:
     return SimpleNamespace(__name__="sqlite3", sqlite_version=words, sqlite_version_info=version)
 
 
-def test_an_sqlite_that_may_corrupt_a_shared_file_is_not_used():
+def test_a14_an_sqlite_that_may_corrupt_a_shared_file_is_not_used():
     old, new = _sqlite((3, 51, 2)), _sqlite((3, 51, 3))
     assert choose_driver([old, new]) is new
     with pytest.raises(RatingError, match=r"3\.51\.3.*has 3\.51\.2.*pip install pysqlite3"):
         choose_driver([old])
 
 
-@pytest.mark.parametrize("where", [":memory:", "", "postgresql://db/ratings", "sqlite://"])
+@pytest.mark.parametrize("where", [":memory:", "", "mysql://db/ratings", "sqlite://"])
 def test_a_place_where_ratings_would_not_last_is_refused(where):
     with pytest.raises(RatingError, match="give a path"):
         file_of(where)
-
-
-def test_copying_a_live_file_without_its_log_is_what_backup_is_for(store, make_pairs, make_event, tmp_path):
-    store.add_pairs(make_pairs(1))
-    receipt = store.record(make_event(store.next("ann")))
-    naive = tmp_path / "naive.db"
-    shutil.copy(store.path, naive)
-    with Ratings(naive) as copied, Ratings(store.backup(tmp_path / "backup.db")) as kept:
-        assert copied.last_seq() < receipt.seq
-        assert kept.last_seq() == receipt.seq

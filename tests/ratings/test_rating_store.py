@@ -167,11 +167,13 @@ def test_sides_are_fair_and_no_seeding_elsewhere_can_fix_them():
     assert first == [order("seed", name, "ann", 0, 2) for name in names]
     share = sum(shown == [0, 1] for shown in first) / len(first)
     assert abs(share - 0.5) < 0.0165  # 99.9 % of fair coins
-    for other in (("other", "ann", 0), ("seed", "bob", 0), ("seed", "ann", 1)):
+    for other in (("other", "ann", 0), ("seed", "bob", 0), ("seed", "ann", 2)):
         agree = sum(
             shown == order(other[0], name, *other[1:], 2) for name, shown in zip(names, first, strict=True)
         )
         assert abs(agree / len(first) - 0.5) < 0.0165
+    swapped = [order("seed", name, "ann", 1, 2)[::-1] for name in names]
+    assert swapped == first  # asked again, the sides are the other way round (R5)
     assert sorted(order("seed", "task", "ann", 0, 9)) == list(range(9))
 
 
@@ -211,7 +213,7 @@ def test_another_body_under_a_taken_id_is_put_aside_whole(store, make_pairs, mak
     assert store.current()[0]["choice"] == "left"
 
 
-def test_the_second_of_two_first_answers_is_told_what_stands(store, make_pairs, make_event):
+def test_a07_a_revision_from_a_stale_view_is_told_what_stands(store, make_pairs, make_event):
     store.add_pairs(make_pairs(1))
     task = store.next("ann")
     receipt = store.record(make_event(task))

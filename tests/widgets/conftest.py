@@ -150,7 +150,7 @@ def _page(style, theme):
     sheet = variables.read_text("utf-8") if variables.exists() else ""
     light = json.dumps(theme == "light")
     return (
-        f"<!doctype html><html lang=en><title>w</title><style>{sheet}</style><style>{style}</style>"
+        f"<!doctype html><html lang=en><meta name=viewport content='width=device-width'><title>w</title><style>{sheet}</style><style>{style}</style>"
         f"<body data-jp-theme-light={light} style='margin:8px;background:var(--jp-layout-color0)'><main id=cell></main>"
     )
 

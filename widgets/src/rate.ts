@@ -1,73 +1,113 @@
-/** One pair after the other: which answer is better, and how much? */
+/** The rating desk: one task after the other, and nothing that is said on it gets lost. */
+import { KeyButton, walk } from './lib/button';
 import { Channel, type Link, type Reply } from './lib/channel';
 import { fill, h, setText } from './lib/dom';
+import { DraftStore } from './lib/drafts';
+import { end, type Standings } from './lib/end';
+import { keepFocus } from './lib/focus';
+import { Head, type Progress } from './lib/head';
 import { mint } from './lib/id';
 import { isTyping, ownKeys } from './lib/keys';
-import { markdown } from './lib/markdown';
 import { observe, type Model, type Scene } from './lib/model';
-import { Outbox, Postman, type Posted } from './lib/outbox';
+import { begin } from './lib/modes';
+import type { Mode, Opinion, Task } from './lib/modes/mode';
+import { Notes } from './lib/modes/notes';
+import { Composer, type Turn } from './lib/modes/turn';
+import { browserStorage, Outbox, Postman, type Posted } from './lib/outbox';
+import { banner, waiting, type Told } from './lib/status';
 import { Stopwatch } from './lib/stopwatch';
+import { conversation } from './lib/text';
 
-interface Message { role: string; content: string }
-interface Task { assignment_id: string; position: number; prompt: Message[]; left: string; right: string; prev_event_id: string | null }
 interface Said { event_id: string; assignment_id: string; words: string }
-interface Standing { a: string; b: string; wins: number; losses: number; ties: number; both_bad: number; n: number; rate: string }
 
 /** Mirrors the synced traits of ftlab/widgets/rate.py. */
 interface Traits {
   desk: string;
   batch: string;
+  mode: Task['mode'];
   instructions: string;
+  instructions_version: number;
+  flags: Record<string, string>;
   task: Task | null;
-  progress: { answered: number; skipped: number; flagged: number; total: number };
+  turn: Turn | null;
+  place: { position: number; earlier: boolean; later: boolean };
+  progress: Progress;
   last: Said | null;
-  standings: Standing[];
+  standings: Standings;
   error: string;
 }
 
-type Choice = 'left' | 'right' | 'tie' | 'both_bad';
-type Tone = '' | 'good' | 'warn' | 'bad';
-
-const CHOICES: [string, Choice, string][] = [['1', 'left', 'A is better'], ['2', 'right', 'B is better'], ['3', 'tie', 'Tie'], ['4', 'both_bad', 'Both bad']];
-const STRENGTHS: [string, number, string][] = [['1', 3, 'Significantly'], ['2', 2, 'Clearly'], ['3', 1, 'Slightly'], ['4', 0, 'Negligibly']];
-const AMBER_MS = 5000;
-const RED_MS = 15_000;
+const TICK_MS = 250;
+const KEYS: [string, string][] = [['u', 'undo'], ['s', 'skip'], ['c', 'comment'], ['l', 'label'], ['f', 'flag task'], ['e n', 'earlier, later'], ['z', 'pause'], ['p', 'plain text']];
 
 /** What the person is in the middle of; everything else is in the traits. */
 interface State {
-  assignment: string; // that `choice` and `comment` belong to
-  ready: boolean; // both answers have been painted
-  choice: 'left' | 'right' | null; // chosen, strength still to be said
-  writing: 'comment' | 'flag' | null;
-  comment: string;
+  shown: string; // the task and the event it follows, that `mode` and `notes` belong to
+  ready: boolean; // all answers have been painted
+  flagging: boolean;
+  paused: boolean;
   plain: boolean;
   link: Link;
   sent: { event: Posted; at: number; reason: string; place: string } | null; // posted, no receipt yet
   passed: string; // the place that has its receipt; the traits say what comes next a moment later
-  note: { tone: Tone; text: string };
+  saved: number; // in this sitting
+  note: Told;
 }
 
-class Desk {
-  readonly state: State = {
-    assignment: '', ready: false, choice: null, writing: null, comment: '', plain: false, link: 'live', sent: null, passed: '', note: { tone: '', text: '' },
-  };
+class RateDesk {
+  readonly state: State = { shown: '', ready: false, flagging: false, paused: false, plain: false, link: 'live', sent: null, passed: '', saved: 0, note: { tone: '', text: '' } };
   readonly root: HTMLElement;
+  readonly drafts: DraftStore;
+  private mode: Mode | null = null;
+  private notes: Notes | null = null;
+  private readonly labels: string[] = []; // used on this page
+  private readonly said = new Map<string, string>(); // texts sent from this page: an undo brings them back
+
   private readonly banner = h('div', { class: 'ft-banner ft-bad', role: 'alert', hidden: true });
-  private readonly head = h('div', { class: 'rate-head' });
+  private readonly head: Head;
   private readonly sheet = h('div', { class: 'rate-sheet' });
   private readonly controls = h('div', { class: 'rate-controls' });
+  private readonly curtain: HTMLElement;
+  private readonly desk: HTMLElement;
+  private readonly tools: HTMLElement;
+  private readonly composer: Composer;
+  private readonly help = h('p', { class: 'rate-help ft-quietly', 'aria-label': 'Keys' });
   private readonly status = h('span', { class: 'rate-status', role: 'status', 'aria-live': 'polite' });
-  private readonly hint = h('span', { class: 'rate-hint ft-quietly' }, 'Click here or press Tab to use the keys.');
+  private readonly live = h('div', { class: 'ft-unseen', 'aria-live': 'assertive' });
+  private readonly undo = new KeyButton('u', 'Undo', () => this.takeBack(), { class: 'ft-quiet' });
+  private readonly skip = new KeyButton('s', 'Skip', () => this.send('skip'), { class: 'ft-quiet' });
+  private readonly flag = new KeyButton('f', 'Flag task', () => this.askFlag(), { class: 'ft-quiet', title: 'Something is wrong with it: it leaves the queue' });
+  private readonly flagNow = new KeyButton('', 'Flag it now', () => this.send('flag'), { class: 'ft-primary', hidden: true });
+  private readonly earlier = new KeyButton('e', 'Earlier', () => this.go(-1), { class: 'ft-quiet' });
+  private readonly later = new KeyButton('n', 'Later', () => this.go(1), { class: 'ft-quiet' });
+  private readonly plain = new KeyButton('p', 'Plain text', () => this.togglePlain(), { class: 'ft-quiet', title: 'Show everything exactly as written, characters that cannot be seen included' });
+  private readonly pause = new KeyButton('z', 'Pause', () => this.togglePause(), { class: 'ft-quiet', title: 'The clock stands still' });
+
   private readonly session = mint(); // this page's sitting
   private readonly watch: Stopwatch;
+  private readonly sitting: Stopwatch;
   private readonly outbox: Outbox;
   private readonly postman: Postman;
 
   constructor(private model: Model<Traits>, private channel: Channel, private signal: AbortSignal) {
+    const name = model.get('desk');
+    const storage = browserStorage();
     this.watch = new Stopwatch(signal);
-    this.outbox = new Outbox(model.get('desk'));
+    this.sitting = new Stopwatch(signal);
+    this.sitting.hold();
+    this.sitting.restart();
+    this.outbox = new Outbox(name);
+    this.drafts = new DraftStore(name, storage);
+    this.head = new Head(name, storage, () => this.focus());
+    this.composer = new Composer(this.drafts, { send: (message) => void this.command('turn', { message }), leave: () => void this.command('leave'), cancel: () => void this.command('cancel') });
+    this.tools = h('div', { class: 'ft-row rate-tools', role: 'toolbar', 'aria-label': 'Tools' }, this.undo.root, this.skip.root, this.flag.root, this.flagNow.root, h('span', { class: 'ft-space' }), this.earlier.root, this.later.root, this.plain.root, this.pause.root);
+    this.desk = h('div', { class: 'rate-desk' }, this.sheet, this.controls);
+    this.curtain = h('div', { class: 'rate-curtain', hidden: true }, h('p', {}, h('strong', {}, 'Paused'), h('br'), 'The clock stands still. ', h('kbd', {}, 'z'), ' goes on.'));
     this.root = h('section', { class: 'ftlab rate', 'aria-label': 'Rate answers', tabindex: '-1' },
-      this.banner, this.head, this.sheet, this.controls, h('div', { class: 'ft-row rate-foot' }, this.status, h('span', { class: 'ft-space' }), this.hint));
+      this.banner, this.head.changed, this.head.root,
+      h('div', { class: 'rate-stage' }, this.desk, this.curtain), this.tools,
+      h('div', { class: 'ft-row rate-foot' }, this.status, h('span', { class: 'ft-space' }), h('span', { class: 'rate-hint ft-quietly' }, 'Click here or press Tab to use the keys.')),
+      this.help, this.live);
     this.postman = new Postman(this.outbox, channel, 'record', {
       receipt: (event, reply) => this.receipt(event, reply),
       refused: (event, reason) => this.settle(event, 'bad', `Not taken: ${reason}`),
@@ -75,11 +115,13 @@ class Desk {
     }, signal);
     channel.watch((link) => {
       this.state.link = link;
-      this.drawBanner();
-      this.drawControls();
+      this.redraw();
     });
-    const clock = setInterval(() => this.state.sent && this.drawStatus(), 250);
-    signal.addEventListener('abort', () => clearInterval(clock));
+    const clock = setInterval(() => this.tick(), TICK_MS);
+    signal.addEventListener('abort', () => {
+      clearInterval(clock);
+      this.mode?.close?.();
+    });
   }
 
   /** Sends again what an earlier page, tab or kernel left behind. */
@@ -90,185 +132,258 @@ class Desk {
     this.channel.ask('open').catch(() => undefined); // the banner and the next beat say what is wrong
   }
 
+  // what is on the desk
+
   drawTask(): void {
-    const task = this.model.get('task');
-    const hadFocus = this.controls.contains(document.activeElement);
-    if ((task?.assignment_id ?? '') !== this.state.assignment) {
-      Object.assign(this.state, { assignment: task?.assignment_id ?? '', choice: null, writing: null, comment: '', ready: false });
-      if (task) this.whenPainted(task.assignment_id);
+    const focused = document.activeElement;
+    const turn = this.model.get('turn');
+    const task = turn ? null : this.model.get('task');
+    const shown = task ? `${task.assignment_id}|${task.prev_event_id}` : turn ? 'turn' : 'end';
+    if (!turn) this.composer.done();
+    if (shown !== this.state.shown || !task) {
+      this.state.shown = shown;
+      this.lay(task);
+      if (!task) this.watch.hold();
     }
-    drawHead(this.head, this.model);
-    if (task) drawPair(this.sheet, task, this.state.plain);
-    else drawEnd(this.sheet, this.model, () => void this.reveal());
-    this.drawControls();
-    if (hadFocus) this.focus();
+    this.drawHead();
+    if (!task && !turn) fill(this.sheet, end(this.model.get('mode'), this.model.get('progress'), this.model.get('standings'), () => void this.command('reveal', {}, 30_000)));
+    if (turn && this.sheet.firstChild !== this.composer.root) fill(this.sheet, this.composer.root);
+    this.redraw();
+    keepFocus(this.root, focused);
+    if (turn?.state === 'waiting' && document.activeElement === this.root) this.composer.focus();
   }
 
-  /** The clock starts, and the buttons work, once both answers are on the screen. */
-  private whenPainted(assignment: string): void {
+  /** A new task: its mode, and notes about it. */
+  private lay(task: Task | null): void {
+    const inside = this.desk.contains(document.activeElement);
+    const old = this.mode;
+    this.state.ready = this.state.flagging = false;
+    if (task) {
+      this.recall(task);
+      this.mode = begin(task, this);
+      this.notes = new Notes(task, this.model.get('flags'), this.labels.concat(task.settings.labels ?? []).filter((label, index, all) => all.indexOf(label) === index), () => this.redraw());
+      fill(this.sheet, conversation(task.prompt, this.state.plain), this.mode.sheet);
+      fill(this.controls, this.mode.controls, this.notes.root);
+      this.whenPainted();
+    } else {
+      this.mode = this.notes = null;
+      fill(this.controls);
+    }
+    old?.close?.();
+    this.drawHelp();
+    if (inside) this.root.focus({ preventScroll: true });
+  }
+
+  /** A text that was taken back, or that nobody took, is there again. */
+  private recall(task: Task): void {
+    const text = this.said.get(task.assignment_id);
+    if (task.mode === 'edit' && !task.stands && text !== undefined && this.drafts.read(task.assignment_id) === null) this.drafts.write(task.assignment_id, text);
+  }
+
+  /** The clock starts, and the buttons work, once all answers are on the screen. */
+  private whenPainted(): void {
+    const { shown } = this.state;
+    const box = this.sheet.querySelector('.rate-prompt');
     requestAnimationFrame(() => requestAnimationFrame(() => {
-      if (this.signal.aborted || this.state.assignment !== assignment) return;
+      if (this.signal.aborted || this.state.shown !== shown || this.state.ready) return;
       this.state.ready = true;
+      if (box) box.scrollTop = this.model.get('mode') === 'dialogue' ? box.scrollHeight : 0;
+      if (!this.state.paused) {
+        this.watch.release();
+        this.sitting.release();
+      }
       this.watch.restart();
-      const hadFocus = this.root.contains(document.activeElement) && !this.sheet.contains(document.activeElement);
-      this.drawControls();
-      if (hadFocus) this.focus();
+      this.redraw();
+      if (document.activeElement === this.root || this.controls.contains(document.activeElement)) this.mode?.focus();
     }));
   }
 
-  drawControls(): void {
-    const task = this.model.get('task');
-    const { choice, writing, link } = this.state;
-    const open = !!this.shown() && !this.busy() && link !== 'gone';
-    for (const [side, name] of [['left', 'A'], ['right', 'B']] as const) {
-      this.sheet.querySelector(`[data-answer="${name}"]`)?.classList.toggle('rate-chosen', choice === side);
-    }
-    const inside = this.controls.contains(document.activeElement) && document.activeElement?.tagName === 'BUTTON';
-    const key = (document.activeElement as HTMLElement | null)?.dataset.key;
-    fill(this.controls,
-      task && (choice === null
-        ? radios('Which answer is better?', CHOICES.map(([k, value, label]) => ({ key: k, label, act: () => this.choose(value) })), open, task.assignment_id)
-        : radios(`How much better is ${choice === 'left' ? 'A' : 'B'}?`, STRENGTHS.map(([k, value, label]) => ({ key: k, label, act: () => this.commit('rate', choice, value) })), open, `${task.assignment_id}:strength`)),
-      task && writing && this.field(writing, open),
-      h('div', { class: 'ft-row rate-tools' },
-        choice !== null && tool('Esc', 'Back', () => this.back(), open),
-        tool('u', 'Undo', () => this.undo(), !!this.model.get('last') && !this.busy() && link !== 'gone', this.undoTitle()),
-        task && tool('s', 'Skip', () => this.commit('skip'), open),
-        task && tool('c', 'Comment', () => this.write('comment'), open, 'A remark, saved with your choice', writing === 'comment' || !!this.state.comment),
-        task && tool('f', 'Flag', () => this.write('flag'), open, 'Something is wrong with this pair: it leaves the queue', writing === 'flag'),
-        h('span', { class: 'ft-space' }),
-        task && tool('p', 'Plain text', () => this.togglePlain(), true, 'Show the answers exactly as written', this.state.plain)));
-    if (inside && !this.controls.contains(document.activeElement)) {
-      (this.controls.querySelector<HTMLElement>(key ? `[data-key="${key}"]:not(:disabled)` : 'button:not(:disabled)') ?? this.root).focus({ preventScroll: true });
-    }
+  redraw(): void {
+    const focused = document.activeElement;
+    const { link, paused, flagging } = this.state;
+    const task = this.shown();
+    const alive = !this.busy() && link !== 'gone' && !paused;
+    const open = !!task && alive;
+    const place = this.model.get('place');
+    this.root.dataset.open = String(open);
+    this.mode?.draw(open, this.state.plain);
+    this.notes?.draw(open);
+    const turn = this.model.get('turn');
+    if (turn) this.composer.draw(turn, link !== 'gone' && !paused, this.state.plain);
+    const last = this.model.get('last');
+    this.undo.set({ open: !!last && alive && turn?.state !== 'answering', title: last ? `Take back ${last.words}` : 'Nothing to take back' });
+    this.skip.set({ open, hidden: !this.mode });
+    this.flag.set({ open, hidden: !this.mode, pressed: flagging });
+    this.flagNow.set({ open, hidden: !flagging });
+    this.earlier.set({ open: place.earlier && alive && !turn });
+    this.later.set({ open: place.later && alive && !turn, hidden: !place.later });
+    this.pause.set({ open: !!this.mode || paused, pressed: paused, label: paused ? 'Go on' : 'Pause' });
+    this.plain.set({ pressed: this.state.plain });
+    this.desk.inert = paused;
+    this.curtain.hidden = !paused;
+    this.desk.classList.toggle('rate-hidden', paused);
     this.drawStatus();
+    this.tick();
+    keepFocus(this.root, focused);
   }
 
-  private field(kind: 'comment' | 'flag', open: boolean): HTMLElement {
-    const area = h('textarea', { rows: '2', maxlength: '20000', 'aria-label': kind === 'flag' ? 'What is wrong with this pair?' : 'Comment', placeholder: kind === 'flag' ? 'What is wrong with this pair?' : 'Saved together with your choice', oninput: () => { this.state.comment = area.value; } });
-    area.value = this.state.comment;
-    return h('div', { class: 'rate-field' }, area,
-      kind === 'flag' && h('div', { class: 'ft-row' }, h('button', { type: 'button', class: 'ft-primary', disabled: !open, onclick: () => this.commit('flag') }, 'Flag this pair')));
+  private drawHead(): void {
+    const { position, later } = this.model.get('place');
+    const stands = this.model.get('task')?.stands;
+    const looking = later ? `looking at ${position}${stands ? ` (${stands.words})` : ''}` : '';
+    this.head.draw(this.model.get('instructions'), this.model.get('instructions_version'), this.model.get('progress'), looking);
+  }
+
+  private drawHelp(): void {
+    const own = this.mode?.help ?? [];
+    const flags = this.model.get('task')?.settings.flags ? [['i', 'flags']] : [];
+    const all = this.mode ? [...own, ...flags, ...KEYS] : [...(this.model.get('turn') ? [['Ctrl ⏎', 'send']] : this.model.get('standings').rows.length ? [] : [['m', 'models']]), ['u', 'undo'], ['e', 'earlier']];
+    fill(this.help, ...all.map(([key, words]) => h('span', {}, h('kbd', {}, key), ` ${words}`)));
   }
 
   private drawBanner(): void {
     const { link } = this.state;
-    const waiting = this.outbox.entries().length;
-    const kept = waiting ? ` ${waiting === 1 ? 'One choice is' : `${waiting} choices are`} kept in this browser and will be sent.` : ' Nothing is lost.';
-    this.banner.hidden = link === 'live' && this.outbox.durable && !this.model.get('error');
+    const error = this.model.get('error');
+    const isFine = link === 'live' && this.outbox.durable && !error;
+    if (this.banner.hidden && isFine) return; // the outbox is read for bad news only: a receipt should not wait for it
+    const text = banner(link, isFine ? 0 : this.outbox.entries().length, error, this.outbox.durable);
+    this.banner.hidden = !text;
     this.banner.classList.toggle('ft-bad', link !== 'silent');
     this.banner.classList.toggle('ft-warn', link === 'silent');
-    setText(this.banner, link === 'gone' ? `Disconnected: the kernel of this cell has ended. Run the cell again to go on.${kept}`
-      : link === 'silent' ? `Disconnected: the kernel does not answer; it is busy or gone.${kept}`
-      : this.model.get('error') || (this.outbox.durable ? '' : 'This browser stores nothing for this page: a choice without a tick would be lost on reloading.'));
+    setText(this.banner, text);
   }
 
   drawStatus(): void {
-    const { sent, note } = this.state;
-    let { tone, text } = note;
-    if (sent) {
-      const waited = Date.now() - sent.at;
-      tone = waited >= RED_MS || sent.reason ? 'bad' : waited >= AMBER_MS ? 'warn' : '';
-      text = sent.reason ? `Not saved, will retry: ${sent.reason}` : waited >= RED_MS ? 'Not saved, will retry' : waited >= AMBER_MS ? 'Still saving…' : 'Saving…';
-    }
+    const { sent } = this.state;
+    const { tone, text } = sent ? waiting(Date.now() - sent.at, sent.reason) : this.state.note;
     this.status.className = `rate-status${tone ? ` ft-${tone}` : ''}`;
     setText(this.status, text);
     this.drawBanner();
   }
 
-  /** The pair that can be judged: it is the newest that came, and both its answers are on the screen. */
+  private tick(): void {
+    if (this.state.sent) this.drawStatus();
+    this.head.tick(this.mode && this.state.ready ? this.watch.read() : null, this.state.saved, this.sitting.read());
+  }
+
+  // what may be done
+
+  /** The task that can be judged: it is the newest that came, and all its answers are on the screen. */
   private shown(): Task | null {
     const task = this.model.get('task');
-    return task && this.state.ready && task.assignment_id === this.state.assignment ? task : null;
+    return task && this.mode && this.state.ready && this.state.shown === `${task.assignment_id}|${task.prev_event_id}` ? task : null;
   }
 
   /** Where the rater stands: it differs after every event that the store took. */
   private place(): string {
-    return `${this.model.get('task')?.assignment_id}|${this.model.get('task')?.prev_event_id}|${this.model.get('last')?.event_id}`;
+    const task = this.model.get('task');
+    return `${task?.assignment_id}|${task?.prev_event_id}|${this.model.get('last')?.event_id}`;
   }
 
   private busy(): boolean {
     return this.state.sent !== null || this.state.passed === this.place();
   }
 
-  private choose(choice: Choice): void {
-    if (choice === 'tie' || choice === 'both_bad') {
-      this.commit('rate', choice);
-      return;
-    }
-    this.state.choice = choice;
-    this.drawControls();
-    this.focus();
+  /** Sends what the mode says, where it says something. */
+  commit(): void {
+    const opinion = this.mode?.say();
+    if (opinion) this.send('rate', opinion);
   }
 
-  back(): void {
-    if (this.state.writing) this.state.writing = null;
-    else this.state.choice = null;
-    this.drawControls();
-    this.focus();
+  submit(): void {
+    if (this.model.get('turn')) this.composer.submit();
+    else if (this.state.flagging) this.send('flag');
+    else this.commit();
   }
 
-  private write(kind: 'comment' | 'flag'): void {
-    this.state.writing = this.state.writing === kind ? null : kind;
-    this.drawControls();
-    (this.controls.querySelector('textarea') ?? this.root).focus();
-  }
-
-  private togglePlain(): void {
-    this.state.plain = !this.state.plain;
-    const task = this.model.get('task');
-    if (task) drawPair(this.sheet, task, this.state.plain);
-    this.drawControls();
-  }
-
-  private commit(kind: 'rate' | 'skip' | 'flag', choice: Choice | null = null, strength: number | null = null): void {
+  private send(kind: 'rate' | 'skip' | 'flag', opinion: Opinion = { choice: null, strength: null, scores: null }): void {
     const task = this.shown();
-    if (!task || this.busy()) return;
+    if (!task || !this.notes || this.busy() || this.state.paused || this.state.link === 'gone') return;
+    const scores = { ...opinion.scores, ...this.notes.scores() };
+    if (typeof scores.text === 'string') this.said.set(task.assignment_id, scores.text);
+    for (const label of (scores.labels as string[] | undefined) ?? []) if (!this.labels.includes(label)) this.labels.push(label);
     this.post({
-      event_id: mint(), session_id: this.session, kind, assignment_id: task.assignment_id, prev_event_id: task.prev_event_id,
-      choice, strength, comment: this.state.comment.trim(), shown_ms: this.watch.read(), ...clocks(),
+      event_id: mint(), session_id: this.session, kind: kind === 'rate' && task.stands && task.stands.kind !== 'flag' ? 'revise' : kind,
+      assignment_id: task.assignment_id, prev_event_id: task.prev_event_id, choice: opinion.choice, strength: opinion.strength,
+      scores: Object.keys(scores).length ? scores : null, comment: this.notes.text(), shown_ms: this.watch.read(), ...clocks(),
     });
   }
 
-  private undo(): void {
+  private takeBack(): void {
     const last = this.model.get('last');
     if (!last || this.busy()) return;
     this.post({ event_id: mint(), session_id: this.session, kind: 'undo', assignment_id: last.assignment_id, prev_event_id: last.event_id, ...clocks() });
   }
 
-  private async reveal(): Promise<void> {
+  private askFlag(): void {
+    this.state.flagging = !this.state.flagging;
+    this.notes?.ask(this.state.flagging ? 'What is wrong with this task?' : 'Comment, saved with your choice');
+    this.redraw();
+    if (this.state.flagging) this.notes?.key('c');
+  }
+
+  private go(by: number): void {
+    void this.command('go', { position: this.model.get('place').position + by });
+  }
+
+  private togglePlain(): void {
+    this.state.plain = !this.state.plain;
+    const task = this.mode && this.model.get('task');
+    if (task) this.sheet.querySelector('.rate-prompt')?.replaceWith(conversation(task.prompt, this.state.plain));
+    this.redraw();
+  }
+
+  private togglePause(): void {
+    this.state.paused = !this.state.paused;
+    for (const watch of [this.watch, this.sitting]) {
+      if (this.state.paused) watch.hold();
+      else if (this.state.ready) watch.release();
+    }
+    this.redraw();
+    this.announce(this.state.paused ? 'Paused: the clock stands still' : 'Going on');
+    if (!this.state.paused) this.focus();
+  }
+
+  announce(text: string): void {
+    if (text) setText(this.live, text);
+  }
+
+  private async command(type: string, body: Record<string, unknown> = {}, patience_ms = 5000): Promise<void> {
     try {
-      await this.channel.ask('reveal', {}, 30_000);
+      await this.channel.ask(type, body, patience_ms);
     } catch (error) {
-      this.state.note = { tone: 'bad', text: `The models cannot be shown: ${(error as Error).message}` };
+      this.state.note = { tone: 'bad', text: `That did not work: ${(error as Error).message}` };
       this.drawStatus();
     }
   }
 
-  private undoTitle(): string {
-    const last = this.model.get('last');
-    return last ? `Take back ${last.words}` : 'Nothing to take back';
-  }
+  // receipts
 
   private post(event: Posted): void {
     this.state.sent = { event, at: Date.now(), reason: '', place: this.place() };
+    this.state.flagging = false;
     this.postman.post(event);
-    this.drawControls();
+    this.redraw();
   }
 
   private receipt(event: Posted, reply: Reply): void {
-    const undone = event.kind === 'undo';
-    this.settle(event, 'good', `✓ ${undone ? 'Taken back' : event.kind === 'skip' ? 'Skipped' : event.kind === 'flag' ? 'Flagged' : 'Saved'} (entry ${String(reply.seq)})`);
+    const words = { undo: 'Taken back', skip: 'Skipped', flag: 'Flagged', revise: 'Changed', rate: 'Saved' }[event.kind as string];
+    if (event.kind !== 'undo') this.drafts.drop(String(event.assignment_id));
+    if (event.kind === 'undo') this.state.saved = Math.max(0, this.state.saved - 1);
+    else if (event.kind !== 'revise' && reply.status !== 'duplicate') this.state.saved += 1;
+    this.settle(event, 'good', `✓ ${words ?? 'Saved'} (entry ${String(reply.seq)})`);
   }
 
-  private settle(event: Posted, tone: Tone, text: string): void {
+  private settle(event: Posted, tone: Told['tone'], text: string): void {
     if (this.state.sent?.event.event_id === event.event_id) {
       this.state.passed = tone === 'good' ? this.state.sent.place : '';
       this.state.sent = null;
     }
     this.state.note = { tone, text };
-    if (event.assignment_id === this.state.assignment) this.state.choice = null;
-    this.drawTask();
+    if (tone === 'bad' && this.state.shown.startsWith(`${String(event.assignment_id)}|`)) {
+      this.state.shown = ''; // what was chosen is not what stands
+      this.drawTask();
+    } else this.redraw();
   }
 
   private pending(event: Posted, reason: string): void {
@@ -277,32 +392,35 @@ class Desk {
     this.drawStatus();
   }
 
-  /** To the first thing that can be pressed, without moving the page. */
   private focus(): void {
-    (this.controls.querySelector<HTMLElement>('[role="radio"]:not(:disabled)') ?? this.root).focus({ preventScroll: true });
+    if (this.mode) this.mode.focus();
+    else this.root.focus({ preventScroll: true });
   }
 
   key(event: KeyboardEvent): boolean {
-    if (event.key === 'Escape' && (this.state.writing || this.state.choice)) {
-      this.back();
-      return true;
-    }
+    if (event.key === 'Escape') return this.escape(event);
     if (isTyping(event)) return false;
-    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    const target = event.target as HTMLElement;
-    if (step && target.getAttribute('role') === 'radio') {
-      const all = [...this.controls.querySelectorAll<HTMLElement>('[role="radio"]')];
-      const next = all[(all.indexOf(target) + step + all.length) % all.length];
-      for (const radio of all) radio.tabIndex = radio === next ? 0 : -1;
-      next?.focus();
-      return true;
-    }
-    const button = [...this.root.querySelectorAll<HTMLButtonElement>('button[data-key]')].find((one) => one.dataset.key === event.key.toLowerCase());
+    if (this.state.paused && event.key !== 'z') return event.key !== 'Tab';
+    if (this.mode?.key(event) || walk(event) || this.notes?.key(event.key)) return true;
+    const button = [...this.root.querySelectorAll<HTMLButtonElement>('button[data-key]')].find((one) => one.dataset.key === event.key.toLowerCase() && !one.closest('[hidden]'));
     if (button) {
       if (!event.repeat) button.click(); // a disabled button ignores it
       return true;
     }
-    return event.repeat && (event.key === 'Enter' || event.key === ' '); // a key held down must not rate the next pair
+    return event.repeat && (event.key === 'Enter' || event.key === ' '); // a key held down must not rate the next task
+  }
+
+  /** One step back: out of a field, out of flagging, out of a half-made choice. */
+  private escape(event: KeyboardEvent): boolean {
+    if (isTyping(event) || this.state.flagging) {
+      if (this.state.flagging) this.askFlag();
+      this.root.focus({ preventScroll: true });
+      return true;
+    }
+    if (!this.mode?.back()) return false;
+    this.redraw();
+    if (document.activeElement === this.root) this.focus(); // what had the focus is gone
+    return true;
   }
 }
 
@@ -310,68 +428,17 @@ function clocks(): { client_utc: string; client_mono_ms: number } {
   return { client_utc: new Date().toISOString(), client_mono_ms: Math.round(performance.now()) };
 }
 
-function radios(legend: string, options: { key: string; label: string; act(): void }[], open: boolean, id: string): HTMLElement {
-  return h('div', { class: 'rate-choices', role: 'radiogroup', 'aria-label': legend, 'data-question': id },
-    h('div', { class: 'rate-question', 'aria-hidden': 'true' }, legend),
-    ...options.map(({ key, label, act }, index) =>
-      h('button', { type: 'button', role: 'radio', 'aria-checked': 'false', 'aria-keyshortcuts': key, 'data-key': key, tabindex: index ? '-1' : '0', disabled: !open, onclick: act },
-        h('kbd', { 'aria-hidden': 'true' }, key), label)));
-}
-
-function tool(key: string, label: string, act: () => void, open: boolean, title?: string, pressed?: boolean): HTMLElement {
-  return h('button', { type: 'button', class: 'ft-quiet', title, 'aria-keyshortcuts': key === 'Esc' ? 'Escape' : key, 'data-key': key === 'Esc' ? null : key, disabled: !open, 'aria-pressed': pressed === undefined ? null : String(pressed), onclick: act },
-    h('kbd', { 'aria-hidden': 'true' }, key), label);
-}
-
-function drawHead(head: HTMLElement, model: Model<Traits>): void {
-  const { answered, total, skipped, flagged } = model.get('progress');
-  const aside = [skipped && `${skipped} skipped`, flagged && `${flagged} flagged`].filter(Boolean).join(', ');
-  fill(head,
-    h('div', { class: 'rate-instructions' }, model.get('instructions')),
-    total > 0 && h('div', { class: 'rate-progress' },
-      h('progress', { max: total, value: answered, 'aria-label': 'Progress' }),
-      h('span', { class: 'ft-quietly' }, `${answered} of ${total} answered${aside && ` (${aside})`}`)));
-}
-
-function drawPair(sheet: HTMLElement, task: Task, plain: boolean): void {
-  fill(sheet, conversation(task.prompt, plain), h('div', { class: 'rate-pair' }, card('A', task.left, plain), card('B', task.right, plain)));
-}
-
-function conversation(prompt: Message[], plain: boolean): HTMLElement {
-  return h('div', { class: 'rate-prompt', role: 'group', 'aria-label': 'Prompt' },
-    ...prompt.map(({ role, content }) => h('div', { class: 'rate-turn' }, h('div', { class: 'rate-role ft-quietly' }, role), body(content, plain || role === 'user'))));
-}
-
-function card(name: string, text: string, plain: boolean): HTMLElement {
-  return h('article', { class: 'ft-card rate-card', 'data-answer': name, 'aria-label': `Answer ${name}` },
-    h('div', { class: 'rate-name', 'aria-hidden': 'true' }, name),
-    h('div', { class: 'rate-answer', tabindex: '0' }, text.trim() ? body(text, plain) : h('em', { class: 'ft-quietly' }, text ? '(nothing but white space)' : '(empty answer)')));
-}
-
-function body(text: string, plain: boolean): HTMLElement {
-  return plain ? h('div', { class: 'ft-text' }, text) : h('div', { class: 'ft-markdown' }, markdown(text));
-}
-
-function drawEnd(sheet: HTMLElement, model: Model<Traits>, reveal: () => void): void {
-  const { answered, total } = model.get('progress');
-  const standings = model.get('standings');
-  fill(sheet, h('div', { class: 'rate-end' },
-    h('p', {}, h('strong', {}, answered === total ? `All ${total} pairs are answered. Thank you!` : 'No pair is open for you at the moment.')),
-    standings.length
-      ? h('div', { class: 'rate-standings' }, h('table', {},
-        h('thead', {}, h('tr', {}, ...['Preferred', 'to', 'Won', 'Lost', 'Tied', 'Share', 'n'].map((name) => h('th', { scope: 'col' }, name)))),
-        h('tbody', {}, ...standings.map((row) => h('tr', {}, ...[row.a, row.b, row.wins, row.losses, row.ties, row.rate, row.n].map((cell) => h('td', {}, cell)))))),
-      h('p', { class: 'ft-quietly' }, 'All raters of this batch. A tie counts half for each; the interval is Wilson’s at 90 %.'))
-      : answered > 0 && h('div', {}, h('p', { class: 'ft-quietly' }, 'The models have been hidden so far. What you change after seeing them is marked as such.'),
-        h('button', { type: 'button', class: 'ft-primary', 'data-key': 'm', 'aria-keyshortcuts': 'm', onclick: reveal }, h('kbd', { 'aria-hidden': 'true' }, 'm'), 'Show the models'))));
-}
-
 export default {
   render({ model, el, signal }: Scene<Traits>): void {
     const channel = new Channel(model as unknown as Model<object>, signal);
-    const desk = new Desk(model, channel, signal);
+    const desk = new RateDesk(model, channel, signal);
+    desk.root.addEventListener('keydown', (event) => {
+      if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || event.isComposing || event.repeat) return;
+      event.preventDefault();
+      desk.submit();
+    }, { signal });
     ownKeys(desk.root, (event) => desk.key(event), signal);
-    observe(model, ['task', 'progress', 'last', 'standings', 'instructions'], () => desk.drawTask(), signal);
+    observe(model, ['task', 'turn', 'place', 'progress', 'last', 'standings', 'instructions', 'instructions_version'], () => desk.drawTask(), signal);
     observe(model, ['error'], () => desk.drawStatus(), signal);
     el.append(desk.root);
     desk.open();

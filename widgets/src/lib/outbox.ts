@@ -48,7 +48,8 @@ export class Outbox {
   }
 }
 
-function browserStorage(): Storage | null {
+/** The browser's own storage; null where a page has none. */
+export function browserStorage(): Storage | null {
   try {
     return localStorage;
   } catch { // a page without an origin has none

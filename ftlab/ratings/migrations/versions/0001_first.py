@@ -134,24 +134,51 @@ CREATE VIEW current_rating AS
     WHERE NOT EXISTS (SELECT 1 FROM rating_event n WHERE n.prev_event_id = e.event_id);
 """
 
+_LONG = ("seq", "client_mono_ms", "shown_ms")
+
+_FUNCTIONS = (
+    """
+CREATE FUNCTION ftlab_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION '%', TG_ARGV[0] USING ERRCODE = 'integrity_constraint_violation'; END $$""",
+    """
+CREATE FUNCTION ftlab_in_order() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.seq <> (SELECT coalesce(max(seq), 0) + 1 FROM rating_event) THEN
+        RAISE EXCEPTION 'rating_event is append-only' USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END $$""",
+)
+
 _FIXED = ("batch", "instruction", "rater", "task", "response", "rating_event", "reveal", "quarantine")
 
 
-def _fix(table: str) -> None:
-    for verb in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-        )
+def _postgres(statement: str) -> str:
+    """The same in PostgreSQL's words. Its INTEGER has 32 bits; "C" sorts by code point as SQLite does."""
+    for column in _LONG:
+        statement = statement.replace(f" {column} INTEGER", f" {column} BIGINT")
+    return statement.replace(" STRICT", "").replace(" TEXT", ' TEXT COLLATE "C"')
 
 
 def upgrade() -> None:
     """Runs inside one transaction with the revision number."""
+    postgres = op.get_bind().dialect.name == "postgresql"
     for statement in _TABLES.split(";\n"):
         if statement.strip():
-            op.execute(statement)
+            op.execute(_postgres(statement) if postgres else statement)
+    if postgres:
+        _fix_postgres()
+    else:
+        _fix_sqlite()
+
+
+def _fix_sqlite() -> None:
     for table in _FIXED:
-        _fix(table)
+        for verb in ("UPDATE", "DELETE"):
+            op.execute(
+                f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            )
     op.execute(
         "CREATE TRIGGER assignment_no_delete BEFORE DELETE ON assignment "
         "BEGIN SELECT RAISE(ABORT, 'assignments are never deleted'); END"
@@ -168,3 +195,32 @@ def upgrade() -> None:
         "OR EXISTS (SELECT 1 FROM rating_event WHERE event_id = NEW.event_id) "
         "BEGIN SELECT RAISE(ABORT, 'rating_event is append-only'); END"
     )
+
+
+def _fix_postgres() -> None:
+    for function in _FUNCTIONS:
+        op.execute(function)
+    for table in _FIXED:
+        for verb in ("UPDATE", "DELETE"):
+            op.execute(
+                f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                f"FOR EACH ROW EXECUTE FUNCTION ftlab_refuse('{table} is append-only')"
+            )
+    op.execute(
+        "CREATE TRIGGER assignment_no_delete BEFORE DELETE ON assignment "
+        "FOR EACH ROW EXECUTE FUNCTION ftlab_refuse('assignments are never deleted')"
+    )
+    op.execute(
+        "CREATE TRIGGER assignment_no_update BEFORE UPDATE OF assignment_id, task_id, rater_id, batch, "
+        "ordinal, repeat_no, is_gold, order_json, created_utc ON assignment "
+        "FOR EACH ROW EXECUTE FUNCTION ftlab_refuse('what was shown to whom is never changed')"
+    )
+    op.execute(
+        "CREATE TRIGGER rating_event_in_order BEFORE INSERT ON rating_event "
+        "FOR EACH ROW EXECUTE FUNCTION ftlab_in_order()"
+    )
+    for table in (*_FIXED, "assignment"):
+        op.execute(
+            f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION ftlab_refuse('{table} is append-only')"
+        )
