@@ -111,7 +111,7 @@ def import_ratings(options: argparse.Namespace) -> int:
 def check_ratings(options: argparse.Namespace) -> int:
     """The store's own hashes, or with a folder those of an export."""
     from ftlab.ratings import Ratings
-    from ftlab.ratings.export import check
+    from ftlab.ratings.exchange.export import check
 
     if options.exported is not None:
         problems = check(options.exported)
@@ -141,7 +141,7 @@ def backup_ratings(options: argparse.Namespace) -> int:
 
 def rescue_ratings(options: argparse.Namespace) -> int:
     from ftlab.home import home
-    from ftlab.ratings.rescue import rescue
+    from ftlab.ratings.storage.rescue import rescue
 
     print(_printable(str(rescue(options.store or home() / "ratings.db", options.output))))
     return 0

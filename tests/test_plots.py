@@ -13,7 +13,7 @@ from PIL import Image
 
 from ftlab import picture, plots
 from ftlab.errors import DataError
-from ftlab.ratings.export import WinRate
+from ftlab.ratings.exchange.export import WinRate
 
 ROWS = [
     {"step": s, "loss": None if s == 4 else 3.0 / s} | ({"eval/loss": 4.0 / s} if s % 5 == 0 else {})

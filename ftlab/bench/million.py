@@ -25,7 +25,7 @@ from ftlab.ratings.batches import Batch
 from ftlab.ratings.chain import GENESIS
 from ftlab.ratings.queue import assignment_name
 from ftlab.ratings.sides import order
-from ftlab.ratings.sqlite import driver
+from ftlab.ratings.storage.sqlite import driver
 
 BATCH = "million"
 RATERS = tuple(f"rater-{n:02}" for n in range(1, 13))

@@ -27,7 +27,7 @@ import json, sys, time
 from ftlab.ratings import Ratings
 store = Ratings(sys.argv[1])
 started = time.perf_counter()
-from ftlab.ratings.board import board
+from ftlab.ratings.analysis.board import board
 found = board(store, sys.argv[2])
 print(json.dumps({"seconds": time.perf_counter() - started}))
 """

@@ -10,7 +10,14 @@ ratings.preferences("tour").save("preferences.jsonl")
 
 from ftlab.ratings.batches import Settings
 from ftlab.ratings.chain import Verified
-from ftlab.ratings.database import (
+from ftlab.ratings.exchange.export import Exported, Preferences, WinRate
+from ftlab.ratings.exchange.heard import Fields
+from ftlab.ratings.exchange.imports import Imported
+from ftlab.ratings.judging import judge
+from ftlab.ratings.recording import Click, Recording, replay
+from ftlab.ratings.said import FLAGS, SAFETY, Conflict, Quarantined, Receipt, State
+from ftlab.ratings.simulated import simulate
+from ftlab.ratings.storage.database import (
     ConnectionLost,
     DamagedStore,
     LastEvent,
@@ -18,13 +25,6 @@ from ftlab.ratings.database import (
     StoreBusy,
     SuspectStore,
 )
-from ftlab.ratings.export import Exported, Preferences, WinRate
-from ftlab.ratings.heard import Fields
-from ftlab.ratings.imports import Imported
-from ftlab.ratings.judging import judge
-from ftlab.ratings.recording import Click, Recording, replay
-from ftlab.ratings.said import FLAGS, SAFETY, Conflict, Quarantined, Receipt, State
-from ftlab.ratings.simulated import simulate
 from ftlab.ratings.store import Ratings
 from ftlab.ratings.tasks import Added, Progress, Task
 

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, func, insert, select
 from ftlab.errors import RatingError
 from ftlab.ratings import schema as t
 from ftlab.ratings.clean import clean
-from ftlab.ratings.database import utc_now
 from ftlab.ratings.said import LABEL_CHARACTERS, LABELS
+from ftlab.ratings.storage.database import utc_now
 
 
 class Settings(BaseModel):

@@ -7,9 +7,9 @@ from typing import Self
 from ftlab.errors import RatingError
 from ftlab.home import home
 from ftlab.ratings.chain import Verified, verify
-from ftlab.ratings.database import LastEvent, newest, open_database
 from ftlab.ratings.names import names, rename
 from ftlab.ratings.redaction import redact
+from ftlab.ratings.storage.database import LastEvent, newest, open_database
 
 
 class Custody:

@@ -8,9 +8,9 @@ from ftlab.errors import RatingError
 from ftlab.ratings import batches, log, places, queue, standing
 from ftlab.ratings import schema as t
 from ftlab.ratings.batches import Batch
-from ftlab.ratings.database import utc_now
 from ftlab.ratings.mixing import golds, repeats
 from ftlab.ratings.places import Pointer
+from ftlab.ratings.storage.database import utc_now
 from ftlab.ratings.tasks import Progress, Task
 
 _COUNTED = 50  # openings still free are counted up to here; where there are more, others' share is unknown

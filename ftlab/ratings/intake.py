@@ -5,7 +5,7 @@ from typing import Any
 
 from ftlab.ratings import batches, queue
 from ftlab.ratings.batches import Settings
-from ftlab.ratings.database import Database
+from ftlab.ratings.storage.database import Database
 from ftlab.ratings.tasks import Added, Item, Leak, Refused, check_row
 
 

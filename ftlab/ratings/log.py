@@ -11,8 +11,8 @@ from ftlab.ratings import schema as t
 from ftlab.ratings import standing
 from ftlab.ratings.chain import GENESIS, row_hash
 from ftlab.ratings.clean import canonical
-from ftlab.ratings.database import LastEvent, utc_now
 from ftlab.ratings.said import Conflict, Receipt, Said, State
+from ftlab.ratings.storage.database import LastEvent, utc_now
 
 _AFTER = {
     None: ("rate", "skip", "flag"),  # nothing said yet

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, func, insert, select
 from ftlab.errors import RatingError
 from ftlab.ratings import schema as t
 from ftlab.ratings.clean import clean
-from ftlab.ratings.database import utc_now
+from ftlab.ratings.storage.database import utc_now
 
 _CHARACTERS = 200
 

@@ -11,11 +11,11 @@ from ftlab.ratings import batches, places, standing
 from ftlab.ratings import schema as t
 from ftlab.ratings.batches import Batch
 from ftlab.ratings.clean import canonical, clean, digest
-from ftlab.ratings.database import utc_now
 from ftlab.ratings.mixing import APART, golds, repeats
 from ftlab.ratings.places import Pointer
 from ftlab.ratings.said import Said
 from ftlab.ratings.sides import order, pick
+from ftlab.ratings.storage.database import utc_now
 from ftlab.ratings.tasks import Item
 
 Chooser = Callable[[Connection, Batch, Sequence[int]], Sequence[tuple[int, str]]]

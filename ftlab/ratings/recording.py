@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from ftlab.errors import RatingError
-from ftlab.ratings.export import write_whole
+from ftlab.ratings.exchange.export import write_whole
 from ftlab.ratings.schema import CHOICES
 from ftlab.ratings.store import Ratings
 from ftlab.ratings.tasks import Task

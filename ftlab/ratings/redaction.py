@@ -9,7 +9,7 @@ from ftlab.ratings import log
 from ftlab.ratings import schema as t
 from ftlab.ratings.chain import row_hash
 from ftlab.ratings.clean import canonical, clean
-from ftlab.ratings.database import utc_now
+from ftlab.ratings.storage.database import utc_now
 
 _WORDS = ("text", "labels")
 """Of an event's scores, what a person wrote; a choice, a rank or a flag stays."""

@@ -8,20 +8,21 @@ from uuid import uuid4
 from sqlalchemy import Connection
 
 from ftlab.errors import RatingError
-from ftlab.ratings import batches, current, desk, dialogue, imports, intake, log, queue, raw
+from ftlab.ratings import batches, current, desk, dialogue, intake, log, queue
 from ftlab.ratings.batches import PLAIN, Batch, Settings, settings_of
 from ftlab.ratings.custody import Custody
-from ftlab.ratings.database import crash_point
-from ftlab.ratings.export import Exported, Preferences, WinRate, collect, collect_win_rate, export
-from ftlab.ratings.formats import Wanted
-from ftlab.ratings.heard import Fields
-from ftlab.ratings.imports import Imported
+from ftlab.ratings.exchange import imports, raw
+from ftlab.ratings.exchange.export import Exported, Preferences, WinRate, collect, collect_win_rate, export
+from ftlab.ratings.exchange.formats import Wanted
+from ftlab.ratings.exchange.heard import Fields
+from ftlab.ratings.exchange.imports import Imported
 from ftlab.ratings.said import Quarantined, Receipt, Said
+from ftlab.ratings.storage.database import crash_point
 from ftlab.ratings.tasks import Added, Progress, Task
 
 if TYPE_CHECKING:
+    from ftlab.ratings.analysis.report import Report
     from ftlab.ratings.choosing import Duels
-    from ftlab.ratings.report import Report
 
 _AS_IT_IS = ("majority", None, None, False, False, None)
 
@@ -302,7 +303,7 @@ class Ratings(Custody):
 
         path: JSON lines (.jsonl) or Parquet (.parquet). kind: "preference" (DPO), "reward" (with margins),
         "unpaired" (KTO), "sft", or "raw": the whole log, which `import_` takes back. Tasks of every mode make
-        what they can: see ftlab/ratings/formats.py. upto, aggregate and kinds: as in `preferences`.
+        what they can: see ftlab/ratings/exchange/formats.py. upto, aggregate and kinds: as in `preferences`.
         min_strength: by default 1; 0 for reward, which has margins, and 2 for sft. implicit_prompt: the prompt
         is the beginning of chosen and rejected. standard: text instead of messages; conversations of several
         turns are left out and counted. split: this share of the rows goes to a second file, NAME-test; like
@@ -339,11 +340,11 @@ class Ratings(Custody):
         path: JSON lines, JSON, Parquet or CSV, in TRL's shapes (preference, with the prompt explicit or not;
         unpaired; prompt and completion; messages), Anthropic's HH transcripts, lists of scored answers
         (UltraFeedback), exports of Label Studio and Argilla, and ftlab's own raw export, which brings back the
-        log itself under its numbers and hashes. format: one of `ftlab.ratings.imports.FORMATS`; by default
+        log itself under its numbers and hashes. format: one of `ftlab.ratings.exchange.imports.FORMATS`; by default
         recognised. skip_bad: takes what can be read, and writes the rest to NAME.rejected.jsonl. rater: the
         name for opinions whose source names nobody; kind: person, replay, judge or simulated, where the
         default is not right (see imports.py). fields: which fields hold what, where names do not tell, see
-        `ftlab.ratings.heard.Fields`. Opinions of several modes go to batches of their own, BATCH-MODE.
+        `ftlab.ratings.exchange.heard.Fields`. Opinions of several modes go to batches of their own, BATCH-MODE.
         """
         return imports.take(
             self.database,
@@ -370,6 +371,8 @@ class Ratings(Custody):
 
         kinds: only raters of these kinds; by default persons outrank simulated raters, and these judges.
         """
-        from ftlab.ratings.board import board  # scipy takes its time to import, and only this needs it
+        from ftlab.ratings.analysis.board import (
+            board,  # scipy takes its time to import, and only this needs it
+        )
 
         return board(self, batch, kinds=kinds)

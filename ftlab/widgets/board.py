@@ -14,7 +14,7 @@ from ftlab.widgets.widget import LabWidget
 
 if TYPE_CHECKING:
     from ftlab.ratings import Ratings
-    from ftlab.ratings.report import Report
+    from ftlab.ratings.analysis.report import Report
 
 POLL_SECONDS = 1.0
 REST = 4.0
@@ -283,7 +283,7 @@ def _pace_html(report: Mapping[str, Any]) -> str:
 
 
 def _judge_html(judge: Mapping[str, Any]) -> str:
-    from ftlab.ratings.report import STRENGTHS
+    from ftlab.ratings.analysis.report import STRENGTHS
 
     found = judge["calibration"]
     rows = [[one["name"], _percent(one)] for one in (found["agreement"], found["decided"])]

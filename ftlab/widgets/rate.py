@@ -118,7 +118,7 @@ class Rate(LabWidget):
 
     def _do_record(self, message: dict[str, Any]) -> dict[str, Any]:
         """Store one event; a receipt after the commit, or why it will never be taken."""
-        from ftlab.ratings.database import DamagedStore, NotSaved, StoreBusy
+        from ftlab.ratings.storage.database import DamagedStore, NotSaved, StoreBusy
 
         event = message.get("event")
         if not isinstance(event, dict):

@@ -57,7 +57,7 @@ SIZES: dict[str, Size] = {
         Size("wren-s", 128, 3, 4, 352, 3_000_000, 5e-3, "small and quick: reward models, tests of methods"),
         Size("wren-xs", 96, 2, 4, 256, 3_000_000, 6e-3, "the student of distillation, and smoke tests"),
         Size(
-            "wren-l", 256, 6, 8, 688, 3_000_000, 3e-3, "the teacher, and the big base model to compare with"
+            "wren-l", 256, 6, 8, 688, 6_000_000, 3e-3, "the teacher, and the big base model to compare with"
         ),
     )
 }

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from ftlab.ratings.agreement import (
+from ftlab.ratings.analysis.agreement import (
     CEILINGS,
     Patterns,
     calibration,
@@ -21,7 +21,7 @@ from ftlab.ratings.agreement import (
     krippendorff_alpha,
     percent,
 )
-from ftlab.ratings.statistic import DRAWS, resample
+from ftlab.ratings.analysis.statistic import DRAWS, resample
 
 TOLERANCE = 1e-6
 

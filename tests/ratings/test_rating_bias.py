@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from ftlab.ratings import bias
+from ftlab.ratings.analysis import bias
 
 
 @pytest.mark.parametrize(("left", "p"), [(530, 0.0620), (532, 0.0463)])

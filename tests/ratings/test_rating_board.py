@@ -9,7 +9,7 @@ import pytest
 
 from ftlab.errors import RatingError
 from ftlab.ratings import Ratings
-from ftlab.ratings.board import analyse, board
+from ftlab.ratings.analysis.board import analyse, board
 from ftlab.ratings.choosing import settled
 from ftlab.ratings.judging import judge
 from ftlab.ratings.standing import HASTY, Standing

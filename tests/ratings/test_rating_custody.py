@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ftlab.errors import RatingError
 from ftlab.ratings import Quarantined, Ratings, StoreBusy, standing
-from ftlab.ratings.database import SuspectStore
+from ftlab.ratings.storage.database import SuspectStore
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -62,7 +62,7 @@ def test_a11_a_writer_that_reads_first_is_not_cut_off_by_another_one(store, make
         assert connection.exec_driver_sql("SELECT count(*) FROM rating_event").scalar() == 0
         with pytest.raises(DBAPIError, match="readonly"):
             connection.exec_driver_sql("DELETE FROM tally")
-    sources = Path(standing.__file__).parent.glob("*.py")
+    sources = (Path(standing.__file__).parent / "storage").glob("*.py")
     begins = [line for source in sources for line in re.findall(r'"BEGIN[^"]*"', source.read_text())]
     assert sorted(begins) == ['"BEGIN IMMEDIATE"', '"BEGIN"']  # the second one under query_only
 

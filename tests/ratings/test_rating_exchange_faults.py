@@ -21,7 +21,7 @@ from exchange import every_mode, read_lines, row, say
 
 from ftlab.errors import RatingError
 from ftlab.ratings import NotSaved, Ratings
-from ftlab.ratings import export as exports
+from ftlab.ratings.exchange import export as exports
 
 FORK = multiprocessing.get_context("fork")
 

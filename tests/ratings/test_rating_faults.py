@@ -21,10 +21,10 @@ import pytest
 
 from ftlab.errors import RatingError
 from ftlab.ratings import Conflict, DamagedStore, NotSaved, Ratings
-from ftlab.ratings.database import SuspectStore
-from ftlab.ratings.filesystem import kind_of, network_name
-from ftlab.ratings.pages import open_pages
-from ftlab.ratings.sqlite import choose_driver, file_of
+from ftlab.ratings.storage.database import SuspectStore
+from ftlab.ratings.storage.filesystem import kind_of, network_name
+from ftlab.ratings.storage.pages import open_pages
+from ftlab.ratings.storage.sqlite import choose_driver, file_of
 
 _FORK = multiprocessing.get_context("fork")  # a fork is ready at once: dozens of kills fit into seconds
 
@@ -440,7 +440,7 @@ def test_a13_the_file_system_is_that_of_the_nearest_mount(path, kind):
 
 
 def test_a13_a_store_on_a_network_file_system_is_refused_with_a_way_out(tmp_path, monkeypatch):
-    from ftlab.ratings import filesystem
+    from ftlab.ratings.storage import filesystem
 
     monkeypatch.setattr(filesystem, "network_of", lambda _: "NFS")
     with pytest.raises(RatingError, match=r"NFS.*FTLAB_HOME"):

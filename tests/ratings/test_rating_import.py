@@ -9,7 +9,7 @@ import pytest
 from exchange import PLAIN, read_lines, say
 
 from ftlab.errors import RatingError
-from ftlab.ratings.shapes import transcript
+from ftlab.ratings.exchange.shapes import transcript
 
 SAMPLES = Path(__file__).with_name("samples")
 

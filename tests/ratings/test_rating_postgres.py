@@ -14,7 +14,7 @@ import pytest
 
 from ftlab.errors import RatingError
 from ftlab.ratings import NotSaved, Ratings, StoreBusy
-from ftlab.ratings.database import ConnectionLost
+from ftlab.ratings.storage.database import ConnectionLost
 
 
 class Cutter:
@@ -121,7 +121,7 @@ def test_a22_a_server_that_comes_back_is_waited_for(server, postgres, make_pairs
 def test_a22_a_server_that_stays_away_is_said_to_be_away(
     server, postgres, make_pairs, make_event, monkeypatch
 ):
-    monkeypatch.setattr("ftlab.ratings.database.RECONNECT_S", 0.3)
+    monkeypatch.setattr("ftlab.ratings.storage.database.RECONNECT_S", 0.3)
     postgres.add_pairs(make_pairs(1))
     event = make_event(postgres.next("ann"))
     server.stop("fast")
@@ -179,8 +179,10 @@ def test_a_rater_who_may_only_read_is_told_so(server, empty_database, make_pairs
 
 def test_a10_a_writer_waits_for_the_lock_and_then_says_busy(postgres, make_pairs, make_event, monkeypatch):
     monkeypatch.setattr(
-        "ftlab.ratings.postgres._BEGIN_WRITING",
-        _begin_writing := sys.modules["ftlab.ratings.postgres"]._BEGIN_WRITING.replace("10000", "200"),
+        "ftlab.ratings.storage.postgres._BEGIN_WRITING",
+        _begin_writing := sys.modules["ftlab.ratings.storage.postgres"]._BEGIN_WRITING.replace(
+            "10000", "200"
+        ),
     )
     assert "= 200;" in _begin_writing
     postgres.add_pairs(make_pairs(1))
@@ -193,7 +195,7 @@ def test_a10_a_writer_waits_for_the_lock_and_then_says_busy(postgres, make_pairs
 
 
 def test_a_stopped_kernel_does_not_hold_the_others_up_for_ever(postgres, make_pairs, make_event, monkeypatch):
-    module = sys.modules["ftlab.ratings.postgres"]
+    module = sys.modules["ftlab.ratings.storage.postgres"]
     monkeypatch.setattr(module, "_BEGIN_WRITING", module._BEGIN_WRITING.replace("'60s'", "'100ms'"))
     postgres.add_pairs(make_pairs(1))
     event = make_event(postgres.next("ann"))

@@ -8,7 +8,7 @@ import pytest
 import statsmodels.api as sm
 
 from ftlab.errors import RatingError
-from ftlab.ratings.ranking import (
+from ftlab.ratings.analysis.ranking import (
     ELO_PER_NAT,
     bradley_terry,
     elo,

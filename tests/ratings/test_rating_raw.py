@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from ftlab.errors import RatingError
-from ftlab.ratings import Ratings, raw
+from ftlab.ratings import Ratings
 from ftlab.ratings import schema as t
+from ftlab.ratings.exchange import raw
 
 
 def contents(store):

@@ -7,7 +7,7 @@ import pytest
 
 from ftlab.errors import RatingError
 from ftlab.ratings import Click, Ratings, Recording, Settings, replay, simulate
-from ftlab.ratings.bias import position
+from ftlab.ratings.analysis.bias import position
 from ftlab.ratings.simulated import HYPE, Faults, Scale
 
 

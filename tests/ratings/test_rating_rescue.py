@@ -9,7 +9,7 @@ import pytest
 
 from ftlab.errors import RatingError
 from ftlab.ratings import DamagedStore, Ratings
-from ftlab.ratings.rescue import rescue
+from ftlab.ratings.storage.rescue import rescue
 
 
 @pytest.fixture

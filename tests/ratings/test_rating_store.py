@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
 from ftlab.errors import RatingError
-from ftlab.ratings import Conflict, Quarantined, Ratings, StoreBusy
+from ftlab.ratings import Conflict, Quarantined, Ratings
 from ftlab.ratings import schema as t
 from ftlab.ratings.clean import clean
 from ftlab.ratings.sides import order
@@ -310,16 +310,6 @@ def test_reading_cannot_turn_into_writing(store):
     with pytest.raises(RatingError, match="readonly"), store.database.reading() as connection:
         connection.execute(text("DELETE FROM batch"))
     store.add_pairs([])
-
-
-def test_a_locked_store_says_so_instead_of_losing_the_click(store, make_pairs, make_event):
-    store.add_pairs(make_pairs(1))
-    event = make_event(store.next("ann"))
-    with store.database.engine.connect() as connection:  # the pool hands this one out next
-        connection.connection.driver_connection.execute("PRAGMA busy_timeout=50")
-    with Ratings(store.path) as other, other.database.writing(), pytest.raises(StoreBusy, match="try again"):
-        store.record(event)
-    assert store.record(event).status == "stored"
 
 
 def test_hostile_text_comes_back_as_it_went_in_or_is_counted(store, make_event):

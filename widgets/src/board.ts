@@ -23,7 +23,7 @@ interface Bin { group: string; rate: number; low: number; high: number; n: numbe
 interface Judge { name: string; kind: string; calibration: { agreement: Statistic; decided: Statistic; kappa: Statistic; bins: Bin[] }; disagreements: Disagreement[]; disagree: number }
 interface Ceiling { name: string; measure: string; low: number; high: number; source: string }
 
-/** `Report.to_json` of ftlab/ratings/report.py. */
+/** `Report.to_json` of ftlab/ratings/analysis/report.py. */
 interface Report {
   batch: string; mode: string; seq: number; tasks: number; who: string; n: number;
   left_out: Record<string, number>;

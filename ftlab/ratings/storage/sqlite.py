@@ -18,8 +18,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
 from ftlab.errors import RatingError
-from ftlab.ratings import filesystem
-from ftlab.ratings.database import (
+from ftlab.ratings.schema import REVISION
+from ftlab.ratings.storage import filesystem
+from ftlab.ratings.storage.database import (
     BUSY_MS,
     DamagedStore,
     Database,
@@ -31,8 +32,7 @@ from ftlab.ratings.database import (
     stamp,
     words_of,
 )
-from ftlab.ratings.schema import REVISION
-from ftlab.ratings.witness import Witness, copied, mark_of
+from ftlab.ratings.storage.witness import Witness, copied, mark_of
 
 SAFE_SQLITE = (3, 51, 3)
 """Older ones may corrupt a WAL file that two processes write (fixed in 3.51.3)."""

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ftlab.interval import wilson
-from ftlab.ratings.statistic import Floats, Integers, Statistic, estimate, undefined
+from ftlab.ratings.analysis.statistic import Floats, Integers, Statistic, estimate, undefined
 
 Level = Literal["nominal", "ordinal", "interval"]
 Weights = Literal["linear", "quadratic"] | None

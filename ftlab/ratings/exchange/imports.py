@@ -19,16 +19,17 @@ from uuid import UUID, uuid5
 from sqlalchemy import Connection, RowMapping, select
 
 from ftlab.errors import RatingError
-from ftlab.ratings import batches, files, log, places, queue, raw, records, shapes
+from ftlab.ratings import batches, log, places, queue
 from ftlab.ratings import schema as t
 from ftlab.ratings.batches import PLAIN, Batch
 from ftlab.ratings.clean import canonical, clean, clean_all
-from ftlab.ratings.database import Database
-from ftlab.ratings.export import prompt_key
-from ftlab.ratings.heard import Fields, Heard
-from ftlab.ratings.records import Placed, Record
+from ftlab.ratings.exchange import files, raw, records, shapes
+from ftlab.ratings.exchange.export import prompt_key
+from ftlab.ratings.exchange.heard import Fields, Heard
+from ftlab.ratings.exchange.records import Placed, Record
+from ftlab.ratings.exchange.shapes import Shape
 from ftlab.ratings.said import Said
-from ftlab.ratings.shapes import Shape
+from ftlab.ratings.storage.database import Database
 from ftlab.ratings.tasks import Item, Refused, check_row
 
 _SPACE = UUID("5c6f2f0e-3a43-5d0c-9a10-8f5a0c1d7e42")

@@ -174,7 +174,7 @@ def _agreement(entry: Entry) -> Iterator[str]:
     if not found or not any(row["n"] for row in found):
         yield "- **Agreement between persons:** undefined: no two persons rated the same thing on one scale."
         return
-    from ftlab.ratings.agreement import CEILINGS
+    from ftlab.ratings.analysis.agreement import CEILINGS
 
     yield "- **Agreement between persons** (95 % bootstrap intervals over tasks):"
     yield ""

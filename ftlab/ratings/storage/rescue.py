@@ -17,8 +17,8 @@ from ftlab.errors import RatingError
 from ftlab.ratings import schema as t
 from ftlab.ratings.chain import row_hash
 from ftlab.ratings.clean import digest
-from ftlab.ratings.database import flush, utc_now
-from ftlab.ratings.pages import Value, open_pages
+from ftlab.ratings.storage.database import flush, utc_now
+from ftlab.ratings.storage.pages import Value, open_pages
 
 _HEX64 = re.compile("[0-9a-f]{64}")
 _HEX32 = re.compile("[0-9a-f]{32}")

@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from ftlab.errors import RatingError
-from ftlab.ratings.records import Record
+from ftlab.ratings.exchange.records import Record
 from ftlab.ratings.tasks import ANSWERS
 
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}

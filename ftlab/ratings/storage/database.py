@@ -86,10 +86,10 @@ def open_database(where: str | Path) -> "Database":
     """
     text = str(where)
     if re.match(r"postgres(ql)?(\+\w+)?://", text):
-        from ftlab.ratings.postgres import PostgresDatabase  # needs the extra "postgres"
+        from ftlab.ratings.storage.postgres import PostgresDatabase  # needs the extra "postgres"
 
         return PostgresDatabase(text)
-    from ftlab.ratings.sqlite import SqliteDatabase
+    from ftlab.ratings.storage.sqlite import SqliteDatabase
 
     return SqliteDatabase(where)
 
@@ -153,7 +153,7 @@ class Database(ABC):
 
         config = Config()
         config.set_main_option(
-            "script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%")
+            "script_location", str(Path(__file__).parents[1] / "migrations").replace("%", "%%")
         )
         with self.writing() as connection:
             config.attributes["connection"] = connection

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ftlab.ratings.agreement import CEILINGS, Calibration
-from ftlab.ratings.bias import Consistency, Gold, Pace, Position
-from ftlab.ratings.ranking import Ranking
-from ftlab.ratings.statistic import Statistic
+from ftlab.ratings.analysis.agreement import CEILINGS, Calibration
+from ftlab.ratings.analysis.bias import Consistency, Gold, Pace, Position
+from ftlab.ratings.analysis.ranking import Ranking
+from ftlab.ratings.analysis.statistic import Statistic
 
 
 @dataclass(frozen=True, slots=True)

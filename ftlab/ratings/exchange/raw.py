@@ -10,12 +10,13 @@ from sqlalchemy import Connection, Integer, RowMapping, Select, Table, func, ins
 
 from ftlab import __version__
 from ftlab.errors import RatingError
-from ftlab.ratings import export as exports
-from ftlab.ratings import files, log, opinions, standing
+from ftlab.ratings import log, opinions, standing
 from ftlab.ratings import schema as t
-from ftlab.ratings.census import Census
 from ftlab.ratings.chain import verify
-from ftlab.ratings.database import LastEvent
+from ftlab.ratings.exchange import export as exports
+from ftlab.ratings.exchange import files
+from ftlab.ratings.exchange.census import Census
+from ftlab.ratings.storage.database import LastEvent
 
 FORMAT = "ftlab raw 1"
 _PART = 2_000

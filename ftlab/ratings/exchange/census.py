@@ -93,7 +93,7 @@ class Census:
     def _agreement(self) -> list[dict[str, Any]]:
         import numpy as np
 
-        from ftlab.ratings import agreement
+        from ftlab.ratings.analysis import agreement
 
         item, said = np.frombuffer(self._item, np.int64), np.frombuffer(self._said, np.int8)
         signs = agreement.Patterns.of_rows(item, np.sign(said))
@@ -110,7 +110,7 @@ class Census:
     def _length(self) -> dict[str, Any]:
         import numpy as np
 
-        from ftlab.ratings.ranking import length_coefficient
+        from ftlab.ratings.analysis.ranking import length_coefficient
 
         first = np.frombuffer(self._first, np.int8)
         return length_coefficient(np.frombuffer(self._gap, np.float64), first, 1 - first).to_row()

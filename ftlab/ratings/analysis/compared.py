@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ftlab.ratings import bias, ranking
+from ftlab.ratings.analysis import bias, ranking
+from ftlab.ratings.analysis.statistic import DRAWS, Floats, Integers, Statistic, resample, undefined
 from ftlab.ratings.standing import Standing
-from ftlab.ratings.statistic import DRAWS, Floats, Integers, Statistic, resample, undefined
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

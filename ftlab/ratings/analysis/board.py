@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, func, select
 
-from ftlab.ratings import agreement, batches, bias, compared
+from ftlab.ratings import batches
 from ftlab.ratings import schema as t
-from ftlab.ratings.agreement import Patterns
-from ftlab.ratings.couples import couples
-from ftlab.ratings.report import Disagreement, JudgeLine, RaterLine, Report
+from ftlab.ratings.analysis import agreement, bias, compared
+from ftlab.ratings.analysis.agreement import Patterns
+from ftlab.ratings.analysis.couples import couples
+from ftlab.ratings.analysis.report import Disagreement, JudgeLine, RaterLine, Report
+from ftlab.ratings.analysis.statistic import Floats, Integers, Statistic, estimate, undefined
 from ftlab.ratings.standing import GOLD, HASTY, LATE, POST_REVEAL, RATING, Standing, read
-from ftlab.ratings.statistic import Floats, Integers, Statistic, estimate, undefined
 
 if TYPE_CHECKING:
     from ftlab.ratings.store import Ratings

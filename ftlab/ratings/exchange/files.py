@@ -12,7 +12,7 @@ from typing import IO, Any, Protocol, Self
 import orjson
 
 from ftlab.errors import RatingError
-from ftlab.ratings.database import NotSaved, crash_point, flush
+from ftlab.ratings.storage.database import NotSaved, crash_point, flush
 
 _CHUNK = 1 << 20  # bytes gathered before a write
 _ROW_GROUP = 10_000

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from ftlab.ratings.database import LastEvent, stamp
+from ftlab.ratings.storage.database import LastEvent, stamp
 
 _WIDTH = 160  # one record of fixed width: a single small write, whole or not at all
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ftlab.ratings import agreement, bias
-from ftlab.ratings.report import Couple
+from ftlab.ratings.analysis import agreement, bias
+from ftlab.ratings.analysis.report import Couple
+from ftlab.ratings.analysis.statistic import Floats, Integers
 from ftlab.ratings.standing import Standing
-from ftlab.ratings.statistic import Floats, Integers
 
 RATERS, KEPT = 40, 30
 """Raters put beside each other, those with most answers; couples kept of them, those with most in common."""

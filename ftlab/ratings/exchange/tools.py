@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ftlab.errors import RatingError
-from ftlab.ratings.heard import Fields, Heard, first_of, messages_of, number, ranked
-from ftlab.ratings.records import Record
+from ftlab.ratings.exchange.heard import Fields, Heard, first_of, messages_of, number, ranked
+from ftlab.ratings.exchange.records import Record
 
 _PROMPT_NAMES = ("prompt", "instruction", "question", "input", "query", "context", "conversation")
 _ANSWER_NAME = re.compile(

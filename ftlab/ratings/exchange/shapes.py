@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 from ftlab.errors import RatingError
-from ftlab.ratings import tools
-from ftlab.ratings.heard import Fields, Heard, first_of, messages_of, number, ranked
-from ftlab.ratings.records import Record
+from ftlab.ratings.exchange import tools
+from ftlab.ratings.exchange.heard import Fields, Heard, first_of, messages_of, number, ranked
+from ftlab.ratings.exchange.records import Record
 
 Shape = Literal[
     "preference", "unpaired", "demonstration", "hh", "scored", "label-studio", "argilla", "argilla-flat"

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ftlab.errors import RatingError
-from ftlab.ratings.statistic import DRAWS, SEED, Floats, Statistic, interval, resample, undefined
+from ftlab.ratings.analysis.statistic import DRAWS, SEED, Floats, Statistic, interval, resample, undefined
 
 ELO_PER_NAT = 400 / math.log(10)
 GENTLE = 0.01

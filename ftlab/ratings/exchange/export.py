@@ -14,11 +14,12 @@ from sqlalchemy import Connection, func, select
 from ftlab import __version__
 from ftlab.errors import RatingError
 from ftlab.interval import wilson
-from ftlab.ratings import card, files, formats, opinions
+from ftlab.ratings import opinions
 from ftlab.ratings import schema as t
-from ftlab.ratings.census import Census
-from ftlab.ratings.files import write_whole
-from ftlab.ratings.formats import Row, Wanted
+from ftlab.ratings.exchange import card, files, formats
+from ftlab.ratings.exchange.census import Census
+from ftlab.ratings.exchange.files import write_whole
+from ftlab.ratings.exchange.formats import Row, Wanted
 
 __all__ = ["Exported", "Gathering", "Preferences", "WinRate", "collect", "collect_win_rate", "write_whole"]
 

@@ -7,7 +7,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from ftlab.errors import RatingError
-from ftlab.ratings.database import (
+from ftlab.ratings.storage.database import (
     BUSY_MS,
     ConnectionLost,
     DamagedStore,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ftlab.interval import wilson
-from ftlab.ratings.statistic import Statistic, estimate, undefined
+from ftlab.ratings.analysis.statistic import Statistic, estimate, undefined
 
 Z_95, _Z_80 = 1.959963984540054, 0.8416212335729143
 
