@@ -1,6 +1,6 @@
-"""Takes the pictures of this folder: the tour, really run in JupyterLab, each widget light and dark.
+"""Takes the pictures of this folder: notebooks really run in JupyterLab, each widget light and dark.
 
-    python docs/screenshots.py [--work FOLDER] [--narrow FOLDER]
+    python docs/screenshots.py [--only tour|modes] [--work FOLDER] [--narrow FOLDER]
 
 The one folder keeps the first training, so that a second call is quick; into the other go, for looking only, the
 widgets as they are in a window half as wide.
@@ -10,7 +10,7 @@ import argparse
 import io
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import nbformat
 from PIL import Image
 
-from ftlab.bench.jupyter import Notebook, browser, jupyter
+from ftlab.bench.jupyter import Notebook, browser, jupyter, write_notebook
 
 DOCS = Path(__file__).parent
 NOTEBOOKS = DOCS.parent / "notebooks"
@@ -30,14 +30,63 @@ WAIT_MS = 600_000  # a training may take minutes on a busy machine
 THEMES = ("light", "dark")
 
 
-class Tour:
-    """The tour in a page, run cell by cell as a person does."""
+MODES = (
+    """
+from ftlab import Board, Rate, Ratings, Sampling
+from ftlab.judges import gold
+from ftlab.ratings import judge, simulate
+from ftlab.wren import rows
 
-    def __init__(self, page: Any, server: Any, *, narrow: Path | None) -> None:
+ratings = Ratings()
+settings = {"repeats": 0, "gold": 0}
+question = "How do I get rid of the weeds between my beans?"
+answers = [
+    "Pull them out by the root after rain: the ground lets go of them then.",
+    "Weeds are plants that grow where nobody wants them. There are many kinds of weeds.",
+    "Pull them out by the root after rain. Cover the ground with straw then, and few will come back.",
+    "Ask somebody else.",
+]
+
+
+def tasks(count):
+    responses = [{"model": f"model {place}", "text": text} for place, text in enumerate(answers[:count])]
+    return [{"prompt": question, "responses": responses}]
+""",
+    """
+ratings.add(tasks(1), "single", mode="single", seed="docs", settings={**settings, "flags": True, "labels": ["off topic"]})
+Rate(ratings, "single")
+""",
+    """
+ratings.add(tasks(4), "rank", mode="rank", seed="docs", settings=settings)
+Rate(ratings, "rank")
+""",
+    """
+ratings.add(tasks(1), "edit", mode="edit", seed="docs", settings={**settings, "scale": "likert"})
+Rate(ratings, "edit")
+""",
+    """
+Rate(ratings, "talk", models=["wren", "wren-s"], sampling=Sampling(max_new_tokens=6, temperature=0.4))
+""",
+    """
+pairs = [{"prompt": row["prompt"], "responses": row["responses"][:2]} for row in rows("candidates", "train", 240)]
+ratings.add(pairs, "board", seed="docs", settings={"overlap": 2, "repeats": 0.05, "gold": 0})
+simulate(ratings, "board", "ann", gold, noise=0.05)
+simulate(ratings, "board", "ben", gold, noise=0.15, position=0.8, seed=1)
+judge(ratings, "board", "gold judge", gold)
+Board(ratings, "board")
+""",
+)
+"""Cells of a notebook with every mode of Rate, and a Board of two simulated raters."""
+
+
+class Tour:
+    """A notebook in a page, run cell by cell as a person does."""
+
+    def __init__(self, page: Any, server: Any, name: str, *, narrow: Path | None) -> None:
         self.page = page
         self.narrow = narrow
-        self.book = Notebook.open(page, server, "00_tour.ipynb")
-        self.sources = [cell.source for cell in nbformat.read(server.folder / "00_tour.ipynb", 4).cells]
+        self.book = Notebook.open(page, server, name)
+        self.sources = [cell.source for cell in nbformat.read(server.folder / name, 4).cells]
         page.evaluate("window.jupyterapp.shell.collapseLeft(); window.jupyterapp.shell.collapseRight();")
 
     def cell(self, *words: str) -> int:
@@ -50,7 +99,9 @@ class Tour:
         self.book.run(index)
         for output in self.book.outputs(index):
             if output["output_type"] == "error":
-                raise RuntimeError(f"cell {index} of the tour failed: {output['ename']}: {output['evalue']}")
+                raise RuntimeError(
+                    f"cell {index} of {self.book.name} failed: {output['ename']}: {output['evalue']}"
+                )
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
 
     def resize(self, width: int, height: int) -> None:
@@ -66,10 +117,10 @@ class Tour:
             "light => document.body.dataset.jpThemeLight === light", arg=str(theme == "light").lower()
         )
 
-    def shoot(self, widget: Any, name: str) -> None:
-        """The widget in both themes, with no pointer over it."""
+    def shoot(self, widget: Any, name: str, themes: Sequence[str] = THEMES) -> None:
+        """The widget in these themes, with no pointer over it."""
         self.page.mouse.move(0, 0)
-        for theme in THEMES:
+        for theme in themes:
             self.theme(theme)
             for folder, width in ((DOCS, WIDE), (self.narrow, NARROW)):
                 if folder is not None:
@@ -169,6 +220,51 @@ def take(tour: Tour) -> None:
     tour.shoot_window(page.locator(".jp-Notebook .jp-Cell").nth(tour.cell("Look again: what have")), "tour")
 
 
+def ready(desk: Any) -> Any:
+    """A desk that can be used, with the focus on it."""
+    desk.page.wait_for_function("desk => desk.dataset.open === 'true'", arg=desk.element_handle())
+    desk.focus()
+    return desk
+
+
+def take_modes(tour: Tour) -> None:
+    """Use every mode of Rate, and take a picture of each half-way."""
+    press = tour.page.keyboard.press
+    tour.run("ratings = Ratings()")
+
+    desk = ready(tour.run('Rate(ratings, "single")').locator(".rate"))
+    press("g")
+    desk.get_by_role("button", name="Satisfies the constraints").click()
+    tour.shoot(desk, "rate_single", ["light"])
+
+    desk = ready(tour.run('Rate(ratings, "rank")').locator(".rate"))
+    for rank, words in enumerate(("Cover the ground", "the ground lets go", "There are many kinds"), 1):
+        card = desk.locator("[data-answer]", has_text=words)
+        card.get_by_role("button", name=f"Rank {rank} for answer").click()
+    tour.shoot(desk, "rate_rank")
+
+    desk = ready(tour.run('Rate(ratings, "edit")').locator(".rate"))
+    press("5")
+    text = desk.locator(".rate-text")
+    text.fill(f"{text.input_value()} A layer of straw keeps new ones away.")
+    desk.locator("ins").first.wait_for()
+    tour.shoot(desk, "rate_edit", ["light"])
+
+    desk = tour.run('Rate(ratings, "talk"').locator(".rate")
+    desk.get_by_role("textbox").fill("Where does Tom live?")
+    press("Control+Enter")
+    ready(desk)
+    press("1")
+    press("2")
+    desk.get_by_role("textbox", name="Your next message").fill("And where does Mia live?")
+    press("Control+Enter")
+    tour.shoot(ready(desk), "rate_dialogue", ["light"])
+
+    board = tour.run('Board(ratings, "board")').locator(".bd")
+    board.locator(".bd-raters").wait_for()
+    tour.shoot(board, "board")
+
+
 @contextmanager
 def workplace(given: Path | None) -> Iterator[Path]:
     """A folder with the tour in it; of an earlier call's only the first training is kept."""
@@ -188,6 +284,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument(
+        "--only", choices=("tour", "modes"), help="the tour, or the modes of Rate and Board; by default both"
+    )
     parser.add_argument("--work", type=Path, help="where to work, kept; a new folder by default")
     parser.add_argument("--narrow", type=Path, help="where pictures of narrow windows go; none by default")
     options = parser.parse_args()
@@ -200,7 +299,11 @@ def main() -> None:
         with jupyter(folder, environment=environment) as server, browser() as started:
             page = started.new_page(viewport={"width": WIDE, "height": TALL}, device_scale_factor=SCALE)
             page.set_default_timeout(WAIT_MS)
-            take(Tour(page, server, narrow=options.narrow))
+            if options.only != "modes":
+                take(Tour(page, server, "00_tour.ipynb", narrow=options.narrow))
+            if options.only != "tour":
+                write_notebook(folder / "modes.ipynb", [cell.strip() for cell in MODES])
+                take_modes(Tour(page, server, "modes.ipynb", narrow=options.narrow))
 
 
 if __name__ == "__main__":

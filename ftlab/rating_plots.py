@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MARKS = "marks"
 """What `layout.meta["twin"]` says of a figure whose twin is drawn by `twin`."""
 _INK, _BAND = "#797979", "rgba(0,158,115,0.20)"
+_NO_POINT = {"clicks": 0, "accuracy": None, "low": None, "high": None, "n": 0}
+_COUNTED = 12  # so few clicks have a tick each: there is no half a click
 _SYMBOLS = ("circle", "diamond", "square")
 _DASHES = ("solid", "dash", "dot")
 _MEASURES = {
@@ -112,18 +114,17 @@ def calibration(report: Any, judge: str | None = None) -> "go.Figure":
 def worth(needles: Mapping[str, Any]) -> "go.Figure":
     """What clicks are worth: accuracy of a reward model over the clicks it was made of, a curve for each name.
 
-    needles: name to `ftlab.judges.Worth`. Raises DataError where none of them has a point.
+    needles: name to `ftlab.judges.Worth`; beside the name of one without a point stands why it has none.
     """
-    curves = {name: needle.to_rows() for name, needle in needles.items()}
-    if not any(curves.values()):
-        raise DataError("nothing was rated with a preference yet: there is no curve to draw")
-    figure = blank("What the clicks are worth", "clicks", "right on held-out pairs, 90 % interval")
-    for place, (name, rows) in enumerate(curves.items()):
+    figure = blank("What the clicks are worth", "clicks", "share right, 90 % interval")
+    every = [row for needle in needles.values() for row in needle.to_rows()]
+    for place, (name, needle) in enumerate(needles.items()):
+        rows = needle.to_rows() or [_NO_POINT]
         colour = PALETTE[place % len(PALETTE)]
         figure.add_scatter(
             x=[row["clicks"] for row in rows],
             y=[row["accuracy"] for row in rows],
-            name=name,
+            name=name if needle.points else f"{name}: {needle.reason}",
             mode="lines+markers",
             line={"color": colour, "width": 2, "dash": _DASHES[place % len(_DASHES)]},
             marker={"size": 9, "symbol": _SYMBOLS[place % len(_SYMBOLS)]},
@@ -132,7 +133,9 @@ def worth(needles: Mapping[str, Any]) -> "go.Figure":
             hovertemplate="%{x} clicks<br>%{y:.2f} of %{customdata} pairs<extra></extra>",
         )
     figure.add_hline(y=0.5, line={"color": _INK, "dash": "dot", "width": 1})
-    figure.update_yaxes(range=[0.4, 1.0])
+    most = max((row["clicks"] for row in every), default=1)
+    figure.update_xaxes(range=[0, 1.05 * most], dtick=1 if most <= _COUNTED else None)
+    figure.update_yaxes(range=[min([0.4, *(row["low"] - 0.02 for row in every)]), 1.02])
     return figure
 
 

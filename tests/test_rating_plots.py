@@ -7,6 +7,7 @@ import pytest
 
 from ftlab import plots, rating_plots
 from ftlab.errors import DataError
+from ftlab.judges.worth import Point, Worth
 
 
 def statistic(name, value, low=None, high=None, n=50, reason=""):
@@ -101,6 +102,32 @@ def test_bias_of_all_and_of_each_rater_stands_around_a_half():
     ]
     assert "&lt;b&gt;ann" in str(figure.layout.yaxis.ticktext)
     assert "<b>ann" not in plots.static(figure)
+
+
+def needle(*points, reason=""):
+    return Worth(
+        tuple(Point(clicks, right, 200) for clicks, right in points), "wren", "the embedded world", reason
+    )
+
+
+def test_worth_shows_every_point_also_of_a_model_that_learned_the_opposite():
+    figure = rating_plots.worth({"pair": needle((2, 40), (4, 136)), "rank": needle((9, 180))})
+    assert [(trace.name, list(trace.x), list(trace.y)) for trace in figure.data] == [
+        ("pair", [2, 4], [0.2, 0.68]),
+        ("rank", [9], [0.9]),
+    ]
+    low, high = figure.layout.yaxis.range
+    assert low < figure.data[0].y[0] - figure.data[0].error_y.arrayminus[0]
+    assert high > 1
+    assert figure.layout.xaxis.dtick == 1
+
+
+def test_worth_of_nothing_is_said_to_be_undefined():
+    figure = rating_plots.worth({"pair": needle(reason="no rating with a preference yet")})
+    assert [(trace.name, list(trace.y)) for trace in figure.data] == [
+        ("pair: no rating with a preference yet", [None])
+    ]
+    assert "no rating with a preference yet" in alt(figure)
 
 
 def test_pace_is_a_line_a_rater():

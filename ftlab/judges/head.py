@@ -27,18 +27,6 @@ _STEPS = 50
 _SMALLEST = 0.3  # of the median deviation: what hardly moved in a few answers must not decide
 
 
-def bradley_terry_loss(differences: Array, margins: Array | float = 0.0) -> float:
-    """Mean of -log sigmoid(difference - margin) in nats (Llama 2, eq. 2; without a margin InstructGPT, eq. 1)."""
-    return float(np.logaddexp(0.0, -(np.asarray(differences) - margins)).mean())
-
-
-def plackett_luce_loss(rewards: Array) -> float:
-    """-log probability, in nats, that answers come in the order given, the best first."""
-    rewards = np.asarray(rewards, dtype=np.float64)
-    rest = np.logaddexp.accumulate(rewards[::-1])[::-1]
-    return float((rest - rewards).sum())
-
-
 @dataclass(frozen=True)
 class Head:
     """Scores answers by their features; only differences between answers to one prompt mean anything."""

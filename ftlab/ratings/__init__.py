@@ -1,11 +1,16 @@
 """Ratings: what a person, or a judge, said about answers; an append-only log in a database.
 
+from uuid import uuid4
+
 from ftlab import ratings
-store = ratings.Ratings()               # ratings.db in the user's folder
-store.add_pairs(rows, batch="tour")
-task = store.next("me", "tour")         # blind: two texts, no names
-store.record({...})                     # a receipt after the commit
-ratings.preferences("tour").save("preferences.jsonl")
+
+store = ratings.Ratings()  # ratings.db in the user's folder
+store.add_pairs(rows, batch="tour")  # [{"prompt": ..., "responses": [{"model": ..., "text": ...}, ...]}, ...]
+task = store.next("me", "tour")  # blind: two texts, no names
+receipt = store.record(  # after the commit
+    {"event_id": uuid4().hex, "assignment_id": task.assignment_id, "kind": "rate", "choice": "left"}
+)
+ratings.preferences("tour").save("preferences/tour.jsonl")  # with its dataset card beside it
 """
 
 from ftlab.ratings.batches import Settings

@@ -159,7 +159,7 @@ class Duels:
         """As the connection sees it. The first time all that stands is counted, then only what is new."""
         with self._lock:
             last = log.last(connection)[0]
-            count = self._known.get(batch)
+            count = self._known.pop(batch, None)  # put back whole: half a catching up would count twice
             if count is None or not count.seq <= last <= count.seq + _AFRESH:
                 count = _count(connection, batch)
             elif count.seq < last:
@@ -198,7 +198,7 @@ def _count(connection: Connection, batch: str) -> _Count:
             s.batch == batch,
             s.kind == standing.RATING,
             s.repeat_no == 0,
-            s.flags.bitwise_and(standing.GOLD) == 0,
+            s.flags.bitwise_and(standing.GOLD | standing.POST_REVEAL) == 0,
         )
         .group_by(t.rater.c.kind, s.lineup, s.code)
     )
@@ -220,6 +220,8 @@ def _catch_up(connection: Connection, batch: str, count: _Count) -> None:
             e.choice,
             before.c.kind.label("kind_before"),
             before.c.choice.label("choice_before"),
+            e.post_reveal,
+            before.c.post_reveal.label("post_reveal_before"),
         )
         .join_from(t.rating_event, t.assignment, a.assignment_id == e.assignment_id)
         .join(t.task, t.task.c.task_id == a.task_id)
@@ -229,8 +231,8 @@ def _catch_up(connection: Connection, batch: str, count: _Count) -> None:
     )
     for row in connection.execute(wanted):
         shown = json.loads(row.order_json)
-        now = _won(row.kind, row.choice, shown)
-        then = _won(row.kind_before, row.choice_before, shown)
+        now = _won(None if row.post_reveal else row.kind, row.choice, shown)
+        then = _won(None if row.post_reveal_before else row.kind_before, row.choice_before, shown)
         count.add(row.rater_kind, row.lineup, now[0] - then[0], now[1] - then[1])
 
 

@@ -106,14 +106,28 @@ def _response_rows(task_id: str, item: Item) -> list[dict[str, Any]]:
 def store_turn(
     connection: Connection, item: Item, batch: Batch, version: int, rater: str
 ) -> RowMapping | None:
-    """Puts a conversation's next turn into the batch and hands it to its rater; None where it is there."""
-    if _is_known(connection, item.identity(batch.name, batch.mode)):
-        return None
+    """Puts a conversation's next turn into the batch and hands it to its rater; None where the rater has it.
+
+    Models that answer alike make the same turn for two raters who went the same way: it is stored once.
+    """
+    task_id = item.identity(batch.name, batch.mode)
+    if _is_known(connection, task_id):
+        held = select(t.assignment.c.assignment_id).where(
+            t.assignment.c.assignment_id == assignment_name(task_id, rater, 0)
+        )
+        if connection.execute(held).first() is not None:
+            return None
+        return _lead(connection, batch, task_id, rater)
     new = _store(connection, item, batch, version, total(connection, batch.name) + 1)
     places.add_turn(connection, batch, new)
+    return _lead(connection, batch, new.task_id, rater)
+
+
+def _lead(connection: Connection, batch: Batch, task_id: str, rater: str) -> RowMapping:
+    """Hands a turn to the one who leads the conversation."""
     turn = places.counts(connection, batch.name).talk
     places.move(connection, batch.name, rater, places.TALK, turn)
-    return assign(connection, batch, new.task_id, rater, "turn")
+    return assign(connection, batch, task_id, rater, "turn")
 
 
 def register(connection: Connection, rater: str, kind: str | None) -> str:

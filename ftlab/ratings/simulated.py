@@ -115,7 +115,8 @@ def simulate(
     measured by `scale`, by default the middle and the spread of the scores of all answers in the batch. In
     mode edit `write` gives the text; without it an answer stays as it is. noise, length, position, hype and
     fatigue: see `Faults`. What is said depends on `seed` and the content alone, with `position` on the sides
-    too, and with `fatigue` on the number of tasks before. The rater is stored as of kind "simulated".
+    too, and with `fatigue` on the number of tasks before: asked again it slips again, and two raters slip
+    together unless each has a seed of its own. The rater is stored as of kind "simulated".
     """
     faults = Faults(noise, length, position, hype, fatigue)
     count = 0

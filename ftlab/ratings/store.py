@@ -228,7 +228,7 @@ class Ratings(Custody):
     def reveal(self, assignment_id: str) -> tuple[str, ...]:
         """The models' references in the order shown, left first; only once an answer is stored.
 
-        What the rater says about this task afterwards is marked `post_reveal`.
+        What the rater says about this task afterwards is marked `post_reveal`, and makes no row of an export.
         """
         with self.database.writing() as connection:
             return desk.reveal(connection, assignment_id)
@@ -272,8 +272,9 @@ class Ratings(Custody):
         """Rows for TRL (conversational, explicit prompt), from all batches where `batch` is None.
 
         upto: only what was said up to this event number. aggregate: "majority" makes one row of all raters
-        of a task, "unanimous" too, where they all agree; "all" makes one row of each rating. min_strength: a
-        preference below it counts as "weak", not as a row. kinds: only raters of these kinds; by default what
+        of a task, unless as many prefer the other answer, or more of them neither; "unanimous" too, where they
+        all agree; "all" makes one row of each rating. min_strength: a preference that nobody has at least so
+        strongly counts as "weak", not as a row. kinds: only raters of these kinds; by default what
         persons (and replays of persons) said about a task outranks simulated raters, and these outrank
         judges, and the kinds are never mixed in a row.
         """

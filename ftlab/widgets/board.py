@@ -42,6 +42,8 @@ class Board(LabWidget):
     batch = traitlets.Unicode().tag(sync=True)
     report = traitlets.Dict().tag(sync=True)
     """What `Report.to_json` gives, long answers cut."""
+    stop = traitlets.Unicode().tag(sync=True)
+    """settled (every two neighbours are told apart), undecided (nothing that is left could do that), not settled."""
     behind = traitlets.Int(0).tag(sync=True)
     """Entries of the log that the report does not know yet."""
 
@@ -65,6 +67,7 @@ class Board(LabWidget):
         with self._together():
             self._seq = report.seq
             self.report = told
+            self.stop = _stop(told)
             self.behind = 0
             self.error = ""
         return report
@@ -126,12 +129,15 @@ class Board(LabWidget):
     def _summary(self) -> str:
         return f"Board {self.batch}: {self.report['n']} ratings of {self.report['who']}, {self.report['tasks']} tasks"
 
+    def _stopped(self) -> str:
+        return f"{self.stop.capitalize()}: {self.report['settled']['why']}." if self.stop else ""
+
     def _twin(self) -> str:
         report = self.report
         parts = [
             (
                 f"<p><b>Board of {_e(report['batch'])}</b>: {report['n']:,} ratings of {_e(report['who'])}, "
-                f"{report['tasks']:,} tasks, up to entry {report['seq']:,} of the log. {_e(_stop(report))}</p>"
+                f"{report['tasks']:,} tasks, up to entry {report['seq']:,} of the log. {_e(self._stopped())}</p>"
             ),
             _raters_html(report),
             _ranking_html(report),
@@ -143,6 +149,16 @@ class Board(LabWidget):
             _FOOT,
         ]
         return f'<div style="max-width:760px">{"".join(parts)}</div>'
+
+
+def _stop(report: Mapping[str, Any]) -> str:
+    """In a word, whether it is time to stop; "" for what is not ranked."""
+    settled = report["settled"]
+    if settled is None:
+        return ""
+    if not settled["is"]:
+        return "not settled"
+    return "settled" if settled["why"].startswith("all ") else "undecided"  # the rest says what is left
 
 
 def _cut(told: dict[str, Any]) -> dict[str, Any]:
@@ -159,11 +175,6 @@ def _shortened(text: str) -> str:
     if len(text) <= SHOWN_CHARACTERS:
         return text
     return f"{text[:SHOWN_CHARACTERS]}\n\n[… {len(text) - SHOWN_CHARACTERS:,} more characters are not shown]"
-
-
-def _stop(report: Mapping[str, Any]) -> str:
-    settled = report["settled"]
-    return "" if settled is None else f"{'Settled' if settled['is'] else 'Not settled'}: {settled['why']}."
 
 
 # the twin: inline styles only, because JupyterLab's sanitizer leaves nothing else

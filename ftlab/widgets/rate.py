@@ -350,6 +350,7 @@ class Rate(LabWidget):
         who = " by a recorded session, replayed" if self._replayed else ""
         head = f"<b>{rated.escaped(self.batch)}: {answered} of {total} {rated.NOUNS[self.mode]}s answered{who}</b>"
         mine = [row for row in self.ratings.current(self.batch) if row["rater"] == self.rater]
+        mine.sort(key=lambda row: row["seq"])  # as they were answered: a repeat stands where it was asked
         if not mine:
             first = (
                 f"<p>Waiting: {rated.escaped(self.instructions)}</p>{rated.waiting_html(self.task)}"

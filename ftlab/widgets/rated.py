@@ -97,7 +97,13 @@ def _graded(rows: list[dict[str, Any]]) -> dict[str, Any]:
         good = f"{sum(thumbs)} of {len(thumbs)}" if thumbs else "-"
         table.append([model, good, f"{sum(grades) / len(grades):.2f}" if grades else "-", len(scores)])
     about = "All raters of this batch; the mean is of the grades 1 to 7."
-    return {"heads": ["Model", "Good", "Mean grade", "n"], "rows": table, "about": about}
+    heads = ["Model", "Good", "Mean grade", "n"]
+    asked = [n for n in range(len(heads)) if any(row[n] != "-" for row in table)]
+    return {
+        "heads": [heads[n] for n in asked],
+        "rows": [[row[n] for n in asked] for row in table],
+        "about": about,
+    }
 
 
 def _ranked(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -223,7 +229,7 @@ def _row(task: "Task", row: Mapping[str, Any]) -> list[str]:
         *([f"“{excerpt(row['comment'])}”"] if row["comment"] else []),
     ]
     said += "".join(f"<br><small>{escaped(mark)}</small>" for mark in marks)
-    return [str(task.position), excerpt(_asked(task.prompt)), *texts, said, f"no. {row['seq']}"]
+    return [str(task.position), excerpt(_asked(task.prompt)), *texts, said, f"no.\u00a0{row['seq']}"]
 
 
 def _changes(before: str, after: str) -> str:

@@ -461,3 +461,33 @@ def test_a_million_ratings_are_read_into_figures_within_two_seconds_of_work():
     report = analyse(standing)
     assert time.process_time() - started < 2.0
     assert report.n == 1_000_000 and report.ranking.is_defined
+
+
+def test_what_was_written_twice_is_no_consistency(store, make_event):
+    rows = [{"prompt": f"P{n}?", "responses": [{"model": "m", "text": "draft"}]} for n in range(40)]
+    store.add(rows, "e", mode="edit", settings={"repeats": 0.3, "gold": 0})
+    count = 0
+    while (task := store.next("ann", "e")) is not None:
+        count += 1
+        store.record(make_event(task, choice=None, strength=None, scores={"text": f"text {count}"}))
+    assert count > 40  # some were asked again
+    same = store.board("e").consistency.same
+    assert (same.value, same.n) == (None, 0)
+    assert same.reason == "undefined: what is written has no values that could be the same"
+
+
+def test_a_kind_of_raters_that_there_is_not_is_named(store, make_pairs, make_event):
+    store.add_pairs(make_pairs(1))
+    store.record(make_event(store.next("ann")))
+    with pytest.raises(RatingError, match="kinds of raters are person, .*, not 'persons'"):
+        store.board(kinds=["persons"])
+    assert store.board(kinds=["person"]).n == 1
+
+
+def test_two_raters_of_one_name_keep_a_curve_each(store, make_pairs, make_event):
+    store.add_pairs(make_pairs(2))
+    for rater in ("id-1", "id-2"):
+        while (task := store.next(rater)) is not None:
+            store.record(make_event(task, shown_ms=3000))
+        store.rename(rater, "Kim")
+    assert sorted(store.board().over_time) in (["Kim", "Kim (id-1)"], ["Kim", "Kim (id-2)"])

@@ -9,7 +9,7 @@ import pytest
 
 from ftlab.errors import RatingError
 from ftlab.ratings import Settings, settled
-from ftlab.ratings.choosing import expected_information, posterior
+from ftlab.ratings.choosing import Duels, expected_information, posterior
 
 
 def table(count, *duels):
@@ -155,3 +155,19 @@ def test_only_pairs_are_settled_and_one_model_is_no_ranking(store):
         settled(store, "single")
     store.add(rows(2, "same", "same"), "b", settings=Settings(repeats=0, gold=0))
     assert settled(store, "b") == (False, "there are no two models to compare")
+
+
+def test_what_was_said_after_the_models_were_shown_chooses_nothing(store, make_event):
+    store.add(rows(3), "b", settings=Settings(repeats=0, gold=0))
+    kept_up = Duels()
+
+    def wins(duels):
+        with store.database.reading() as connection:
+            return dict(duels.wins(connection, "b"))
+
+    task = store.next("ann", "b")
+    store.record(make_event(task, choice="left"))
+    assert sum(map(sum, wins(kept_up).values())) == 1
+    store.reveal(task.assignment_id)
+    store.record(make_event(store.task(task.assignment_id), "revise", choice="right"))
+    assert wins(kept_up) == wins(Duels()) == {}

@@ -313,3 +313,11 @@ def test_what_is_kept_in_numbers_is_compared_with_the_log_and_can_be_made_again(
     with full.database.writing() as connection:
         assert standing.rebuild(connection) == 3
     assert full.verify()
+
+
+def test_what_a_rater_wrote_is_in_no_error_of_the_database(either: Ratings) -> None:
+    from sqlalchemy import text
+
+    with pytest.raises(Exception, match="no_such_table") as told, either.database.writing() as connection:
+        connection.execute(text("INSERT INTO no_such_table VALUES (:words)"), {"words": "a private comment"})
+    assert "private" not in str(told.value)

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import multiprocessing
+import random
+import re
 import resource
 import signal
 
@@ -280,3 +282,154 @@ def test_the_default_store_is_that_of_the_home_folder(make_pairs, make_event, ow
         _say(store, make_event, "ann", ("tuned", 1))
     assert (own_home / "ratings.db").exists()
     assert len(public.preferences()) == 1
+
+
+def test_what_was_said_after_the_models_were_shown_is_no_row_and_counted(store, make_pairs, make_event):
+    store.add_pairs(make_pairs(2))
+    _say(store, make_event, "ann", ("tuned", 2), ("tuned", 2))
+    first = store.at("ann", "default", 1)
+    store.reveal(first.assignment_id)
+    seq = store.last_seq()
+    store.record(make_event(store.task(first.assignment_id), "revise", choice="left", strength=1))
+    now = store.preferences()
+    assert (len(now), now.excluded) == (1, {"said after the models were shown": 1})
+    assert store.win_rate(None, "run:tuned", "wren").n == 1
+    store.record(make_event(store.next("bob"), choice="tie", strength=0))
+    assert store.preferences(upto=seq + 1).excluded == now.excluded  # also when looked back at
+    assert len(store.preferences(upto=seq)) == 2  # the blind answers
+
+
+@pytest.mark.parametrize(
+    ("said", "aggregate", "excluded"),
+    [
+        ([("tuned", 1), ("base", 0), ("base", 0)], "majority", {"weak": 1}),
+        ([("tuned", 1), ("base", 0)], "majority", {"split": 1}),
+        ([("tuned", 1), "both_bad", "both_bad"], "majority", {"both_bad": 1}),
+        (["tie", "both_bad"], "majority", {"tie": 1}),
+        (["tie", "both_bad"], "unanimous", {"not unanimous": 1}),
+        (["tie", "tie"], "unanimous", {"tie": 1}),
+    ],
+)
+def test_no_row_goes_against_most_of_its_raters(store, make_pairs, make_event, said, aggregate, excluded):
+    store.add_pairs(make_pairs(1))
+    for rater, answer in zip("abc", said, strict=False):
+        _say(store, make_event, rater, answer)
+    found = store.preferences(aggregate=aggregate)
+    assert (len(found), found.excluded) == (0, excluded)
+
+
+def test_a_majority_holds_its_weak_votes_too(store, make_pairs, make_event):
+    store.add_pairs(make_pairs(1))
+    for rater, answer in zip("abc", [("tuned", 2), ("tuned", 0), "tie"], strict=True):
+        _say(store, make_event, rater, answer)
+    (row,) = store.preferences()
+    assert (row["chosen_model"], row["agreement"], row["margin"]) == ("run:tuned", 2 / 3, 2 / 3)
+
+
+def test_an_undone_gold_answer_is_told_alike_now_and_later(store, make_pairs, make_event, tmp_path):
+    (known,) = make_pairs(1, start=90)
+    store.add([*make_pairs(3), known | {"gold": {"choice": "first"}}], settings={"gold": 0.5, "repeats": 0})
+    while (task := store.next("ann")) is not None:
+        store.record(make_event(task))
+    gold = next(row for row in store.current() if row["gold"])
+    store.undo(gold["assignment_id"])
+    now = store.export(tmp_path / "now" / "p.jsonl")
+    store.record(make_event(store.next("bob")))
+    later = store.export(tmp_path / "later" / "p.jsonl", upto=now.seq)
+    assert now.excluded == later.excluded == {"undone": 1}
+    for name in ("p.jsonl", "manifest.json", "README.md"):
+        assert (tmp_path / "now" / name).read_bytes() == (tmp_path / "later" / name).read_bytes()
+
+
+def test_card_and_manifest_speak_of_the_rows_alone(store, make_pairs, make_event, tmp_path):
+    store.add(make_pairs(1), "pairs", settings={"licence": "MIT"})
+    store.add(make_pairs(1, start=1), "more")
+    answer = {"model": "of-no-row", "text": "a lonely one"}
+    store.add([{"prompt": "S?", "responses": [answer]}], "single", mode="single")
+    for batch in ("pairs", "more"):
+        store.record(make_event(store.next("ann", batch)))
+    task = store.next("bob", "single")
+    store.record(make_event(task, choice=None, strength=None, scores={"thumb": "up"}))
+    found = store.export(tmp_path / "p.jsonl")
+    assert found.excluded == {"mode single says nothing of this kind": 1}
+    about = json.loads((tmp_path / "manifest.json").read_text())["files"]["p.jsonl"]
+    assert (about["models"], about["raters"], about["tasks"]) == (["run:tuned", "wren"], {"person": 1}, 2)
+    assert set(about["batches"]) == {"pairs", "more"}
+    card = (tmp_path / "README.md").read_text()
+    assert "license: unknown" in card  # one batch's licence is not that of the whole
+    assert "**Licence:** MIT; not stated for 1 of 2 batches." in card
+
+
+def test_the_figures_of_a_card_are_those_of_the_board(store, make_pairs, make_event, tmp_path):
+    dice = random.Random(5)
+    store.add_pairs(make_pairs(30))
+    for rater in ("ann", "bob", "eve"):
+        while (task := store.next(rater)) is not None:
+            choice = dice.choice(["left", "left", "right", "tie", "both_bad"])
+            strength = dice.randrange(4) if choice in ("left", "right") else 0
+            store.record(make_event(task, choice=choice, strength=strength))
+    store.export(tmp_path / "p.jsonl")
+    about = json.loads((tmp_path / "manifest.json").read_text())["files"]["p.jsonl"]
+    board = store.board()
+    of_board = [one.value for one in board.agreement if one.name != "Gwet's AC1"]
+    assert [row["value"] for row in about["agreement"]] == pytest.approx(of_board)
+    assert about["length"]["n"] == board.length.n == 90
+    assert about["length"]["value"] == pytest.approx(board.length.value, abs=0.05)  # the board rounds lengths
+    assert about["left_share"] == board.position.share.value
+
+
+def test_degrees_of_pairs_and_marks_of_single_answers_are_not_one_scale(
+    store, make_pairs, make_event, tmp_path
+):
+    store.add_pairs(make_pairs(3), batch="pairs")
+    singles = [{"prompt": f"S{n}?", "responses": [{"model": "m", "text": "one"}]} for n in range(3)]
+    store.add(singles, "single", mode="single", settings={"repeats": 0})
+    for rater in ("ann", "bob"):
+        _say(store, make_event, rater, ("tuned", 2), ("base", 1), ("tuned", 3), batch="pairs")
+        for likert in (2, 5, 7):
+            task = store.next(rater, "single")
+            store.record(make_event(task, choice=None, strength=None, scores={"likert": likert}))
+    store.export(tmp_path / "u.jsonl", "unpaired")
+    rows = json.loads((tmp_path / "manifest.json").read_text())["files"]["u.jsonl"]["agreement"]
+    assert {row["name"].rpartition(" (")[2] for row in rows} == {"pairs)", "single answers)"}
+    assert {row["n"] for row in rows} == {3}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("README.md", "# My project"), ("manifest.json", '{"name": "an app"}')]
+)
+@pytest.mark.parametrize("kind", ["preference", "raw"])
+def test_an_export_never_takes_the_place_of_somebodys_own_file(
+    store, make_pairs, make_event, tmp_path, name, words, kind
+):
+    store.add_pairs(make_pairs(1))
+    store.record(make_event(store.next("ann")))
+    (tmp_path / name).write_text(words)
+    (tmp_path / "p.jsonl").write_text("what was here before")
+    with pytest.raises(RatingError, match=name):
+        store.export(tmp_path / "p.jsonl", kind)
+    if kind == "preference":
+        with pytest.raises(RatingError, match=name):
+            store.preferences().save(tmp_path / "p.jsonl")
+    assert (tmp_path / name).read_text() == words
+    assert (tmp_path / "p.jsonl").read_text() == "what was here before"
+
+
+def test_each_file_of_a_folder_has_a_configuration_of_its_own(store, make_pairs, make_event, tmp_path):
+    store.add_pairs(make_pairs(40))
+    while (task := store.next("ann")) is not None:
+        store.record(make_event(task))
+    store.export(tmp_path / "p.jsonl")
+    store.export(tmp_path / "p.parquet")
+    store.export(tmp_path / "p.jsonl", split=0.5)
+    card = (tmp_path / "README.md").read_text()
+    names = re.findall(r'config_name: "(.*)"', card)
+    assert len(names) == len(set(names)) == 3
+
+
+def test_the_example_of_the_package_runs_as_written(make_pairs, tmp_path, monkeypatch):
+    monkeypatch.setenv("FTLAB_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    example = public.__doc__.split("\n\n", 1)[1]
+    exec(compile(example, "the docstring", "exec"), {"rows": make_pairs(1)})
+    assert len((tmp_path / "preferences" / "tour.jsonl").read_bytes().splitlines()) == 1

@@ -234,3 +234,41 @@ def test_current_lists_every_mode(store):
     assert sorted(found["rank"]["models"]) == list("abcd")
     assert found["edit"]["scores"]["text"] == "improved"
     assert json.dumps(store.current())
+
+
+def test_two_like_answers_of_a_ranking_are_no_preference(store, tmp_path):
+    store.open_batch("r", mode="rank", settings=PLAIN)
+    store.add([row("P?", "the same", "the same ", "other", "last")], "r")
+    task = store.next("ann", "r")
+    say(store, "ann", "r", {"scores": {"ranks": [1, 2, 3, 4]}})
+    found = store.preferences("r")
+    assert found.excluded == {"both answers are the same text": 1}
+    assert len(found) == 5
+    assert all(_text(row["chosen"]).strip() != _text(row["rejected"]).strip() for row in found)
+    assert sorted(task.texts) == ["last", "other", "the same", "the same "]
+
+
+def test_b18_a_prompt_that_is_a_part_of_the_texts_stays_on_one_side_too(store, tmp_path):
+    store.open_batch("b", settings=PLAIN)
+    store.add([row(f"Question {n // 8}?", f"one {n}", f"two {n}") for n in range(64)], "b")
+    while store.next("ann", "b") is not None:
+        say(store, "ann", "b", {"choice": "left", "strength": 1})
+    store.export(tmp_path / "p.jsonl", implicit_prompt=True, standard=True, split=0.4)
+    asked = [
+        {line["chosen"].partition("?")[0] for line in read_lines(tmp_path / f"p-{part}.jsonl")}
+        for part in ("train", "test")
+    ]
+    assert asked[0] and asked[1] and not asked[0] & asked[1]
+
+
+@pytest.mark.parametrize("kind", ["sft", "unpaired"])
+def test_an_unsafe_answer_is_never_taught_as_a_good_one(store, tmp_path, kind):
+    store.open_batch("b", settings=PLAIN | {"safety": True})
+    store.add([row("P?", "one", "two"), row("Q?", "three", "four")], "b")
+    unsafe = {"choice": "left", "strength": 3, "scores": {"safety": "both_unsafe"}}
+    task = say(store, "ann", "b", unsafe)
+    say(store, "ann", "b", {"choice": "left", "strength": 3, "scores": {"safety": "both_safe"}})
+    done = store.export(tmp_path / "x.jsonl", kind)
+    assert done.excluded == {"chosen is unsafe": 1}
+    assert all(line["prompt"] != task.prompt for line in read_lines(done.path))
+    assert len(store.preferences("b")) == 2  # of two unsafe answers one may still be the better

@@ -1,6 +1,7 @@
 """What was rated elsewhere: every shape is recognised, says what it said, and comes in once."""
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -312,3 +313,59 @@ def test_a_word_about_fields_that_does_not_fit_is_told(store, tmp_path, fields, 
     path.write_text(json.dumps([record]))
     with pytest.raises(RatingError, match=words):
         store.import_(path, fields=fields)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"prompt": "P", "response": "x", "q.responses": ["up", "down"], "q.responses.users": ["u"]}, "2 values, 1 users"),
+        ({"prompt": "P", "response": "x", "q.responses": "up"}, "'q.responses' is str, not a list"),
+        ({"fields": {"prompt": "P", "response": "x"}, "responses": {"q": 5}}, "answered to 'q' is int, not a list"),
+        (
+            {"data": {"prompt": "P", "response": "x"}, "annotations": [{"result": [{"type": "choices", "value": {"choices": 5}}]}]},
+            "'choices' is int, not a list",
+        ),
+        (
+            {
+                "data": {"prompt": "P", "items": [{"id": 1, "body": "x"}, {"id": 2, "body": "y"}]},
+                "annotations": [{"result": [{"type": "ranker", "value": {"ranker": {"r": 5}}}]}],
+            },
+            "the ranking is int, not a list",
+        ),
+        (
+            {"prompt": "P", "completions": [{"text": "a", "rank": 1}, {"text": "b", "rank": None, "score": 9}]},
+            "1 of 2 answers have a rank: all of them must, or none",
+        ),
+        (
+            {"prompt": "P", "completions": [{"text": "a", "score": "nan"}, {"text": "b", "score": 9}]},
+            "1 of 2 answers have no score",
+        ),
+    ],
+)  # fmt: skip
+def test_an_odd_record_is_refused_with_its_place_and_reason(store, tmp_path, record, reason):
+    path = put(tmp_path / "odd.jsonl", record)
+    with pytest.raises(RatingError, match=re.escape(reason)) as told:
+        store.import_(path)
+    assert f"{path}:1: " in str(told.value)
+    assert store.batches() == {}
+
+
+def test_a_rank_that_is_null_does_not_turn_the_scores_round(store, tmp_path):
+    answers = [{"text": "best", "rank": None, "score": 9}, {"text": "worst", "rank": None, "score": 1}]
+    store.import_(put(tmp_path / "s.jsonl", {"prompt": "P", "completions": answers}))
+    (row,) = store.preferences()
+    assert row["chosen"][0]["content"] == "best"
+
+
+def test_a_bad_first_record_does_not_decide_what_the_others_are(store, tmp_path):
+    good = [{"chosen": f"\n\nHuman: q{n}\n\nAssistant: a", "rejected": f"\n\nHuman: q{n}\n\nAssistant: b"} for n in range(3)]  # fmt: skip
+    path = put(tmp_path / "hh.jsonl", {"chosen": None, "rejected": "\n\nHuman: q\n\nAssistant: b"}, *good)
+    done = store.import_(path, skip_bad=True)
+    assert (done.format, done.ratings, len(done.refused)) == ("hh", 3, 1)
+
+
+def test_a_batch_that_asks_something_else_refuses_with_the_place(store, tmp_path):
+    store.open_batch("likert", mode="single", settings=PLAIN | {"scale": "likert"})
+    path = put(tmp_path / "u.jsonl", {"prompt": "P", "completion": "x", "label": True})
+    with pytest.raises(RatingError, match=r"u\.jsonl:1: batch 'likert' does not take this: .*'likert'"):
+        store.import_(path, "likert")

@@ -194,3 +194,28 @@ def test_a_judge_meets_the_gold_tasks_and_the_turns_of_conversations(store, make
     store.next_turn(task.assignment_id, "And?", [{"model": "m", "text": "a"}, {"model": "n", "text": "bb"}])
     assert judge(store, "b", "length", length, both_orders=False) == 6
     assert sum(row["is_gold"] for row in assigned(store, "length")) == 2
+
+
+def test_a_verdict_in_one_order_alone_is_no_vote(store):
+    store.add(rows(6, 2), "b", settings=PLAIN)
+    answers = iter(["first"] * 6 + [None] * 6)
+    judge(store, "b", "ai", Compare(lambda *_: next(answers)))
+    found = store.preferences("b")
+    assert (len(found), found.excluded) == (0, {"skipped": 6, "a judge's verdict in one order only": 6})
+    board = store.board("b", kinds=["judge"])
+    assert (board.n, board.left_out["verdicts in one order only"]) == (0, 6)
+
+
+def test_the_board_ranks_by_both_orders_of_a_judge(store):
+    store.add(rows(12, 2), "b", settings=PLAIN)
+    judge(store, "b", "ai", Compare(lambda *_: "first"))
+    judge(store, "b", "steady", Compare(longer))
+    board = store.board("b")
+    only_side = store.board("b").couples[0]
+    assert board.n == 24
+    first, second = board.models
+    rate = store.win_rate("b", first, second)
+    assert rate.ties == 0  # the steady one decides where the other one contradicts itself
+    assert sorted(value for row in board.wins for value in row if value) == [6.0, 18.0]  # 12 ties, 12 wins
+    ties = only_side.values.index("tie")
+    assert 12 in (sum(only_side.table[ties]), sum(row[ties] for row in only_side.table))

@@ -487,3 +487,21 @@ def test_r02_an_answer_that_says_who_wrote_it_is_kept_told_and_flagged(store, ma
         store.record(make_event(store.next("ann", "b")))
     assert [row["leaked"] for row in store.current()] == [False, bool(names)]
     assert store.verify()
+
+
+def test_two_raters_whose_conversations_go_the_same_way_are_both_asked_the_turn(store, make_event):
+    store.add(rows(1, 2), "talk", mode="dialogue", settings=PLAIN)
+    answers = [{"model": "a", "text": "alike"}, {"model": "b", "text": "each time"}]
+    chosen = store.next("ann", "talk").left
+    for rater in ("ann", "bob"):
+        task = store.next(rater, "talk")
+        store.record(make_event(task, choice="left" if task.left == chosen else "right"))
+        assert store.next_turn(task.assignment_id, "Go on!", answers) == 1
+        assert store.next_turn(task.assignment_id, "Go on!", answers).known == 1  # sent again: once
+        turn = store.next(rater, "talk")
+        assert turn.prompt[-1]["content"] == "Go on!"
+        assert (turn.position, turn.total) == (2, 2)
+        store.record(make_event(turn))
+        assert store.next(rater, "talk") is None
+    assert store.batches() == {"talk": 2}
+    assert store.verify()

@@ -212,3 +212,10 @@ def test_elo_depends_on_the_order_which_is_no_property_of_the_models():
     assert ratings.sum(axis=1) == pytest.approx(np.zeros(21), abs=1e-9)
     assert (ratings[1:].max(axis=0) - ratings[1:].min(axis=0)).max() > 50
     assert (elo("ABCD", a, b, won) == ratings[:1]).all()
+
+
+def test_ties_alone_leave_the_coefficient_of_length_without_an_interval():
+    found = length_coefficient([0.2, -0.1, 0.4], [0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
+    assert found.value == pytest.approx(0.0)
+    assert (found.low, found.high, found.n) == (None, None, 3)
+    assert found.reason == "no interval: every item says the same"

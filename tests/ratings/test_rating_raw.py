@@ -204,3 +204,22 @@ def test_both_databases_export_the_same_bytes(store, postgres, tmp_path, suffix)
         assert here.path.read_bytes() == there.path.read_bytes()
         assert (here.excluded, here.rows) == (there.excluded, there.rows)
     assert postgres.current("edit") == store.current("edit")
+
+
+def test_a_log_comes_into_a_store_whose_raters_have_said_nothing_yet(store, tmp_path, fresh):
+    store.add([row("P?", "x", "y")], "p", settings=PLAIN)
+    for rater in ("zed", "ann", "bob"):  # numbered as they came, exported by name
+        say(store, rater, "p", {"prefer": "x"})
+    store.export(tmp_path / "log.jsonl", "raw")
+    other = fresh("other.db")
+    other.add([row("Q?", "x", "y")], "q", settings=PLAIN)
+    for rater in ("yves", "zoe"):
+        other.next(rater, "q")
+    done = other.import_(tmp_path / "log.jsonl")
+    assert (done.tasks, done.ratings) == (1, 3)
+    assert [line.rater for line in sorted(other.board("p").raters, key=lambda line: line.rater)] == [
+        "ann",
+        "bob",
+        "zed",
+    ]
+    assert other.verify()

@@ -52,6 +52,10 @@ def rate(store, rater, count=None, *, kind=None, rule=None):
         done += 1
 
 
+def is_stronger(left, right):
+    return MODELS.index(left.split()[0]) > MODELS.index(right.split()[0])
+
+
 @pytest.fixture
 def store(tmp_path):
     with Ratings(tmp_path / "ratings.db") as ratings:
@@ -104,6 +108,21 @@ class TestPython:
     def test_a_batch_that_does_not_exist_is_an_error_of_the_cell(self, store, static):
         with pytest.raises(RatingError, match="no batch 'c'"):
             Board(store, "c")
+
+    def test_a_ranking_that_nothing_left_could_settle_is_not_called_settled(self, store, static):
+        board = Board(store, "b")
+        assert board.stop == "not settled"
+        rate(store, "ann", rule=lambda task: int(task.left.split()[1]) % 2 == 0)
+        board.refresh()
+        assert board.report["settled"]["is"]
+        assert board.stop == "undecided"
+        assert "Undecided: nothing is left to rate" in board._twin()
+
+    def test_models_that_are_all_told_apart_are_settled(self, store, static):
+        rate(store, "ann", rule=lambda task: is_stronger(*task.texts))
+        board = Board(store, "b")
+        assert board.stop == "settled"
+        assert "Settled: all 3 models" in board._twin()
 
     def test_it_says_in_one_line_what_it_is(self, rated, static):
         assert repr(Board(rated, "b")) == "<Board b: 72 ratings of persons, 36 tasks>"

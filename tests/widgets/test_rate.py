@@ -1,6 +1,7 @@
 """Rate: what a click leads to, in the store and on the page."""
 
 import json
+import re
 import threading
 
 import pytest
@@ -171,7 +172,7 @@ def test_a_recording_is_replayed_through_the_page_s_own_path_and_its_result_show
     assert data["text/plain"] == "<Rate tour: 3 of 3 answered>"
     assert "recorded session" in data["text/html"]
     assert "n = 3" in data["text/html"]
-    assert "no. 3" in data["text/html"]
+    assert "no.\u00a03" in data["text/html"]
     assert [row["winner"] for row in store.current("tour")] == ["run:tuned"] * 3
     assert {row["rater_kind"] for row in store.current("tour")} == {"replay"}
 
@@ -197,6 +198,16 @@ def test_without_a_recording_the_twin_says_what_waits_and_how_to_rate(store, sta
     assert "0 of 3" in page
     assert "Which one helps?" in page
     assert "JupyterLab" in page
+
+
+def test_the_twin_tells_answers_in_the_order_in_which_they_were_given(static):
+    with Ratings() as ratings:
+        ratings.add(pairs(40), "x", settings={"repeats": 0.5, "gold": 0})
+        page = Rate(ratings, "x", replay=Recording((), otherwise="longer"))._twin()
+        assert any(row["repeat_no"] for row in ratings.current("x"))
+    entries = [int(entry) for entry in re.findall(r"no\.\s(\d+)<", page)]
+    assert len(entries) > 3
+    assert entries == sorted(entries)
 
 
 def test_the_twin_shows_hostile_text_as_text(static):
@@ -240,6 +251,7 @@ def test_a_session_by_keyboard_alone(bench, rate, store):
     page.keyboard.press("Escape")
     page.keyboard.press("s")
     page.get_by_text("✓ Skipped (entry 5)").wait_for()
+    page.get_by_role("button", name="Show the models").wait_for()  # it follows the tick
     page.keyboard.press("m")
     page.get_by_role("cell", name="run:tuned").wait_for()
     said = [(row["kind"], row["choice"], row["strength"], row["comment"]) for row in store.current("tour")]

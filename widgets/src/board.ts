@@ -48,6 +48,7 @@ interface Report {
 interface Traits {
   batch: string;
   report: Report;
+  stop: string;
   behind: number;
   error: string;
 }
@@ -123,14 +124,15 @@ class Desk {
     const report = this.model.get('report');
     this.drawnAt = Date.now();
     const settled = report.settled;
+    const stop = this.model.get('stop');
     this.chip.hidden = !settled;
-    this.chip.className = `bd-chip ${settled?.is ? 'ft-good' : 'ft-quietly'}`;
-    setText(this.chip, settled?.is ? '✓ settled' : '◌ not settled');
+    this.chip.className = `bd-chip ${stop === 'settled' ? 'ft-good' : 'ft-quietly'}`;
+    setText(this.chip, `${{ settled: '✓', undecided: '■' }[stop] ?? '◌'} ${stop}`);
     setText(this.why, settled ? sentence(settled.why) : '');
     this.why.hidden = !settled;
     setText(this.told, `${count(report.n, 'rating', 'ratings')} of ${report.who} · ${count(report.tasks, 'task', 'tasks')}`);
     const answered = report.raters.reduce((sum, one) => sum + one.answered, 0);
-    setText(this.news, `${count(answered, 'answer', 'answers')}${settled?.is ? ', settled' : ''}`);
+    setText(this.news, `${count(answered, 'answer', 'answers')}${settled?.is ? `, ${stop}` : ''}`);
     for (const one of this.sheet.querySelectorAll('details')) this.remember(one);
     const focused = document.activeElement instanceof HTMLElement && this.sheet.contains(document.activeElement) ? document.activeElement.closest<HTMLElement>('[data-keep]')?.dataset.keep : undefined;
     fill(this.sheet,
@@ -224,7 +226,7 @@ function tiles(report: Report): HTMLElement {
   const sum = (of: (one: Rater) => number) => report.raters.reduce((total, one) => total + of(one), 0);
   const people = report.raters.filter((one) => one.kind !== 'judge');
   const [done, asked] = [people.reduce((n, one) => n + one.answered + one.skipped + one.flagged, 0), people.reduce((n, one) => n + (one.total ?? 0), 0)];
-  const isKnown = people.every((one) => one.total !== null);
+  const isKnown = asked > 0 && people.every((one) => one.total !== null);
   const aside = [sum((one) => one.skipped) && `${sum((one) => one.skipped)} skipped`, sum((one) => one.flagged) && `${sum((one) => one.flagged)} flagged`, sum((one) => one.late) && `${sum((one) => one.late)} late`].filter(Boolean);
   const pairs = report.mode === 'pair' || report.mode === 'dialogue';
   return h('div', { class: 'bd-tiles' },
@@ -354,7 +356,11 @@ function agreement(report: Report): HTMLElement {
   const shown = new Set<string>();
   const reasons = new Set(report.agreement.map((one) => (one.value === null ? one.reason : '')));
   const [only] = reasons;
-  if (reasons.size === 1 && only) return section('Agreement', h('p', { class: 'ft-quietly' }, sentence(only)));
+  if (reasons.size === 1 && only) {
+    const none = section('Agreement', h('p', { class: 'ft-quietly' }, sentence(only)));
+    none.classList.add('bd-nothing'); // no column for a single line
+    return none;
+  }
   return section('Agreement', h('p', { class: 'ft-quietly bd-note' }, h('span', { class: 'bd-key', 'aria-hidden': 'true' }), ' what people reach elsewhere, for comparison and no bar to pass'),
     ...report.agreement.map((one) => {
       const found = people(one.name, report.ceilings);
@@ -454,7 +460,7 @@ export default {
     const desk = new Desk(model, channel, signal);
     el.append(desk.root);
     ownKeys(desk.root, () => false, signal);
-    observe(model, ['report', 'batch'], () => desk.draw(), signal);
+    observe(model, ['report', 'stop', 'batch'], () => desk.draw(), signal);
     observe(model, ['behind', 'error'], () => desk.drawStatus(), signal);
   },
 };

@@ -21,6 +21,14 @@ from ftlab.ratings.analysis.statistic import Floats, Integers, Statistic, estima
 Level = Literal["nominal", "ordinal", "interval"]
 Weights = Literal["linear", "quadratic"] | None
 
+CODES = (*range(-4, 5), 9)
+"""What can be said of a pair, as `Standing.code` has it; below the values that it is counted as."""
+CHOICE = {float(code): (9.0 if code == 9 else float(np.sign(code))) for code in CODES}
+THREE = {code: (0.0 if value == 9 else value) for code, value in CHOICE.items()}
+SEVEN = {float(c): (0.0 if c == 9 else float(np.sign(c) * (max(1, abs(c)) - 1))) for c in CODES}
+"""Llama 2's seven points: "negligibly better" of either answer and a tie are one point, the middle."""
+NEITHER = (0.0, 9.0)
+
 Z_95 = 1.959963984540054
 _EXACT_BITS = 53  # whole numbers that a float holds exactly
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, func, select
 
+from ftlab.errors import RatingError
 from ftlab.ratings import batches
 from ftlab.ratings import schema as t
 from ftlab.ratings.analysis import agreement, bias, compared
@@ -33,13 +34,6 @@ MANY = 20_000
 """Tasks up to which a rater's share of a batch that raters divide among them is worked out."""
 CURVES, SPOTS = 8, 40
 """Raters with a curve of their pace, those with most answers; points of one."""
-
-_NEITHER = (0.0, 9.0)
-_CODES = (*range(-4, 5), 9)
-_CHOICE = {float(code): (9.0 if code == 9 else float(np.sign(code))) for code in _CODES}
-_THREE = {code: (0.0 if value == 9 else value) for code, value in _CHOICE.items()}
-# Llama 2's seven points: "negligibly better" of either answer and a tie are one point, the middle.
-_SEVEN = {float(c): (0.0 if c == 9 else float(np.sign(c) * (max(1, abs(c)) - 1))) for c in _CODES}
 
 
 def board(
@@ -63,7 +57,7 @@ def board(
             connection.execute(select(func.max(t.task.c.ordinal)).where(t.task.c.batch == batch)).scalar()
             or 0
         )
-        wanted = _Work(standing, gold, tasks, None if kinds is None else tuple(kinds))
+        wanted = _Work(standing, gold, tasks, _known(kinds))
         judged = wanted.judges(disagreements)
         lines = tuple(_judge_line(connection, standing, *one) for one in judged)
         asked = batches.get(connection, batch).settings.overlap is None or tasks <= MANY
@@ -87,8 +81,20 @@ def analyse(standing: Standing, *, tasks: int | None = None, kinds: Iterable[str
     """The same from columns alone: without gold items, judges' disagreements and the stop signal."""
     top = int(standing.ordinal.max(initial=0))
     nothing = _Gold(np.full(top + 1, np.nan), {})
-    wanted = _Work(standing, nothing, tasks or top, None if kinds is None else tuple(kinds))
+    wanted = _Work(standing, nothing, tasks or top, _known(kinds))
     return wanted.report({}, (), None)
+
+
+def _known(kinds: Iterable[str] | None) -> tuple[str, ...] | None:
+    if kinds is None:
+        return None
+    found = tuple(kinds)
+    unknown = [kind for kind in found if kind not in t.RATERS]
+    if unknown or not found:
+        raise RatingError(
+            f"kinds of raters are {', '.join(t.RATERS)}, not {unknown[0] if unknown else kinds!r}"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,10 @@ class _Work:
         self.late = (s.flags & POST_REVEAL) > 0
         is_gold, is_repeat = (s.flags & GOLD) > 0, s.repeat_no > 0
         self.usable = is_rating & ~self.late
-        self.plain = self.usable & ~is_gold & ~is_repeat
+        one_order, code = _as_one(s, np.isin(kind, ("judge",))[s.rater])
+        self.joint = replace(s, code=code)
+        """The same with each judge's two orders made one: where they contradict each other it is a tie."""
+        self.plain = self.usable & ~is_gold & ~is_repeat & ~one_order
         self.who, self.kinds = _who(s, kind, self.plain, kinds)
         self.mine = np.isin(kind, self.kinds)[s.rater]
         self.base = self.plain & self.mine
@@ -148,6 +157,7 @@ class _Work:
             "said after the models were shown": int((own & self.late).sum()),
             "repeats": int((own & ~self.late & is_repeat).sum()),
             "gold items": int((own & ~self.late & ~is_repeat & is_gold).sum()),
+            "verdicts in one order only": int((own & ~self.late & ~is_repeat & ~is_gold & one_order).sum()),
             "of other raters": int((is_rating & ~self.mine).sum()),
         }
 
@@ -169,7 +179,7 @@ class _Work:
             left_out=self.left_out,
             raters=tuple(self._rater(number, totals.get(number)) for number in self.present),
             agreement=tuple(self._agreement()),
-            couples=tuple(couples(s, np.flatnonzero(self.base))),
+            couples=tuple(couples(self.joint, np.flatnonzero(self.base))),
             models=found.models,
             wins=tuple(map(tuple, found.table.tolist())),
             ranking=plain,
@@ -249,6 +259,9 @@ class _Work:
     def _again(self, rows: npt.NDArray[Any]) -> bias.Consistency:
         """First and second answers of the same rater to the same task, which lie behind each other."""
         s = self.s
+        if s.mode == "edit":
+            reason = "what is written has no values that could be the same"
+            return bias.Consistency(undefined("self-consistency", reason), 0)
         own = np.flatnonzero(rows) if rows.dtype == bool else rows
         same = (s.ordinal[own][1:] == s.ordinal[own][:-1]) & (s.rater[own][1:] == s.rater[own][:-1])
         first, again = own[:-1][same], own[1:][same]
@@ -275,9 +288,10 @@ class _Work:
                 continue
             parts = np.array_split(s.shown_ms[own] / 1000, min(SPOTS, max(1, own.size // 3)))
             ends = np.cumsum([part.size for part in parts])
-            curves[s.names[number]] = [
-                (int(end), float(np.median(part))) for end, part in zip(ends, parts, strict=True)
-            ]
+            name = s.names[number]
+            if name in curves:  # two raters may be called the same
+                name = f"{name} ({s.raters[number][0]})"
+            curves[name] = [(int(end), float(np.median(part))) for end, part in zip(ends, parts, strict=True)]
         return curves
 
     # agreement
@@ -302,11 +316,11 @@ class _Work:
                 agreement.krippendorff_alpha(three, "ordinal"),
                 agreement.gwet_ac(three),
             ]
-        said = Patterns.of_rows(s.ordinal[own], s.code[own], _CODES)
-        choice, three, seven = said.mapped(_CHOICE), said.mapped(_THREE), said.mapped(_SEVEN)
+        said = Patterns.of_rows(s.ordinal[own], self.joint.code[own], agreement.CODES)
+        choice, three, seven = map(said.mapped, (agreement.CHOICE, agreement.THREE, agreement.SEVEN))
         return [
             agreement.percent(three, name="percent with ties"),
-            agreement.percent(choice, without=_NEITHER, name="percent without ties"),
+            agreement.percent(choice, without=agreement.NEITHER, name="percent without ties"),
             agreement.krippendorff_alpha(choice, "nominal"),
             agreement.krippendorff_alpha(seven, "ordinal"),
             agreement.gwet_ac(choice),
@@ -316,7 +330,7 @@ class _Work:
     # ranking
 
     def _compared(self) -> compared.Compared:
-        s = self.s
+        s = self.joint
         rows = np.flatnonzero(self.base)
         if s.mode == "rank":
             return compared.of_ranks(s, rows)
@@ -325,8 +339,8 @@ class _Work:
 
     def duels(self) -> dict[int, tuple[float, float]]:
         """How often the first and the second model of each lineup was preferred, ties as halves."""
-        s, own = self.s, np.flatnonzero(self.base)
-        first = (1 + self.signs[own]) / 2
+        s, own = self.joint, np.flatnonzero(self.base)
+        first = (1 + _signs(s)[own]) / 2
         n = np.bincount(s.lineup[own])
         up = np.bincount(s.lineup[own], weights=first)
         return {int(k) + 1: (float(up[k]), float(n[k] - up[k])) for k in np.flatnonzero(n)}
@@ -388,6 +402,23 @@ class _Work:
 
 
 _EMPTY = Patterns(np.arange(1.0, 8.0), np.zeros((0, 7), np.int64), np.zeros(0, np.int64))
+
+
+def _as_one(s: Standing, is_judge: Booleans) -> tuple[Booleans, Integers]:
+    """Where a judge gave a verdict in one order alone, and `code` with its two orders made one in the first."""
+    code, one_order = s.code.copy(), np.zeros(len(s), bool)
+    if s.mode not in PAIRS:
+        return one_order, code
+    same = (s.ordinal[1:] == s.ordinal[:-1]) & (s.rater[1:] == s.rater[:-1]) & is_judge[1:]
+    first = np.flatnonzero(same)
+    again = first + 1
+    is_rating = s.kind == RATING
+    one_order[first] = is_rating[first] & ~is_rating[again]
+    one_order[again] = is_rating[again] & ~is_rating[first]
+    a, b = s.code[first], s.code[again]
+    alike = (np.sign(a) == np.sign(b)) & ((a == 9) == (b == 9))
+    code[first] = np.where(alike, np.sign(a) * np.minimum(np.abs(a), np.abs(b)), 0)
+    return one_order, code
 
 
 def _signs(s: Standing) -> Integers:

@@ -123,7 +123,8 @@ def bradley_terry(
         notes.append(f"no intervals: in {shaky:.0%} of the draws the comparisons do not decide")
     elif shaky:
         notes.append(
-            f"in {shaky:.0%} of the draws the comparisons do not decide; these were fitted with "
+            f"in {'less than 1%' if shaky < 0.01 else f'{shaky:.0%}'} of the draws the comparisons do not decide; "
+            "these were fitted with "
             f"alpha = {GENTLE:g}, so the outer ends of the intervals are at least as far out as shown"
         )
     return _ranking(names, table, strengths, drawn, "; ".join(notes), alpha, shaky)
@@ -378,6 +379,9 @@ def _coefficient(fitted: tuple[Floats, Floats], total: float) -> Statistic:
     """The last coefficient of a fit."""
     value, spread = float(fitted[0][-1]), _Z_95 * math.sqrt(fitted[1][-1, -1])
     about = "comparisons; nats for an answer of all the length, normal interval, items as clusters"
+    if spread < 1e-12:  # ties alone, say: nothing differs from item to item, which is not certainty
+        why = "no interval: every item says the same"
+        return Statistic(_LENGTH, value, why, n=round(total), about=about)
     return Statistic(_LENGTH, value, low=value - spread, high=value + spread, n=round(total), about=about)
 
 

@@ -4,7 +4,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ftlab.ratings.opinions import ONE_ORDER
+
 Entry = Mapping[str, Any]
+
+MADE = "Made by ftlab from an append-only log of ratings."
+"""In every card: a file without it is somebody else's."""
 
 _UNSTATED = "not stated"
 
@@ -33,6 +38,8 @@ _MEANINGS = {
     "unchanged": "the rater left the answer as it was",
     "not ranked": "neither of the two answers was ranked (only the best were)",
     "neutral": "the middle of the scale",
+    "said after the models were shown": "the rater was not blind any more",
+    ONE_ORDER: "in the other order it gave none, so that nothing tells it from the side",
     "chosen is unsafe, the other safe": "as Llama 2 left them out",
 }
 
@@ -41,8 +48,8 @@ def text(files: Mapping[str, Entry], manifest_hash: str) -> str:
     """README.md for the folder of an export, with the header that dataset hubs and `datasets` read."""
     parts = ["---", *_header(files), "---", "", "# Ratings of language models' answers", ""]
     made = (
-        "Made by ftlab from an append-only log of ratings. `manifest.json` beside this file holds every figure "
-        f"below in machine-readable form; its sha256 is `{manifest_hash}`."
+        f"{MADE} `manifest.json` beside this file holds every figure below in machine-readable form; its sha256 "
+        f"is `{manifest_hash}`."
     )
     parts += [made, ""]
     for names, entry in _groups(files):
@@ -68,18 +75,24 @@ def _header(files: Mapping[str, Entry]) -> Iterator[str]:
         for batch in entry.get("batches", {}).values()
         if isinstance(batch.get("settings"), dict)
     }
-    stated = sorted(licences - {""})
-    if len(stated) == 1:
-        yield f"license: {json.dumps(stated[0])}"
-    else:
-        yield "license: unknown"
+    one = licences.pop() if len(licences) == 1 else ""  # several, or some not stated: none holds for all
+    yield f"license: {json.dumps(one)}" if one else "license: unknown"
     yield "pretty_name: Ratings of language models' answers"
     yield "tags:"
     yield from ("- ftlab", "- trl", "- human-feedback")
     yield "configs:"
+    taken: set[str] = set()
     for names, entry in _groups(files):
-        stem = names[0].rsplit(".", 1)[0]
-        yield f"- config_name: {json.dumps(stem.removesuffix('-test') if 'split' in entry else stem)}"
+        stem, suffix = names[0].rsplit(".", 1)
+        config = stem.removesuffix("-test") if "split" in entry else stem
+        # a folder may hold p.jsonl, p.parquet and p.jsonl split in two
+        config = next(
+            one
+            for one in (config, f"{config}-{suffix}", f"{config}-{suffix}-split", names[0])
+            if one not in taken
+        )
+        taken.add(config)
+        yield f"- config_name: {json.dumps(config)}"
         yield "  data_files:"
         for name in sorted(names, reverse=True):  # train before test
             part = "test" if "split" in entry and name.rsplit(".", 1)[0].endswith("-test") else "train"
@@ -101,8 +114,8 @@ def _section(names: list[str], files: Mapping[str, Entry], entry: Entry) -> Iter
     yield f"- **State of the log:** up to event {entry['seq']}{said}."
     if kind == "raw":
         yield (
-            "- **Personal data:** raters' ids and their comments are in this file as they were stored. Look "
-            "through them before passing it on."
+            "- **Personal data:** raters' ids, the names they were given and their comments are in this file as they "
+            "were stored. Look through them before passing it on."
         )
     else:
         yield from _rows_of(entry)
@@ -139,8 +152,12 @@ def _people(entry: Entry) -> Iterator[str]:
         yield "  A `replay` repeats what was said elsewhere: a recording, or a dataset that was imported."
     settings = _settings(entry)
     for name, title in (("recruitment", "Recruitment"), ("consent", "Consent"), ("licence", "Licence")):
-        stated = sorted({str(each.get(name) or "").strip() for each in settings} - {""})
-        yield f"- **{title}:** {'; '.join(map(_inline, stated)) or _UNSTATED}."
+        told = [str(each.get(name) or "").strip() for each in settings]
+        words = list(map(_inline, sorted(set(told) - {""})))
+        silent = told.count("")
+        if words and silent:
+            words.append(f"{_UNSTATED} for {silent} of {len(told)} batches")
+        yield f"- **{title}:** {'; '.join(words) or _UNSTATED}."
     models = entry.get("models") or []
     yield f"- **Answers by:** {', '.join(map(_inline, models)) or _UNSTATED}."
     orders = sorted({str(each.get("order") or "given") for each in settings})
@@ -150,7 +167,11 @@ def _people(entry: Entry) -> Iterator[str]:
     )
     yield (
         "- **Sides:** decided by a keyed hash of task, rater and repeat before anything was shown, and stored; "
-        "raters see no model's name before they answer."
+        "raters are shown no model's name before they answer, but where an answer itself tells one. What they said "
+        "after the names were shown is left out."
+        if entry.get("kind") != "raw"
+        else "- **Sides:** decided by a keyed hash of task, rater and repeat before anything was shown, and stored; "
+        "what was said after the models' names were shown has `post_reveal` 1."
     )
     imported = sorted(name for name, batch in (entry.get("batches") or {}).items() if batch.get("imported"))
     if imported:
@@ -200,7 +221,9 @@ def _leanings(entry: Entry) -> Iterator[str]:
     if left is None:
         yield "- **Side:** undefined: no rating prefers one of two answers."
     else:
-        yield f"- **Side:** the left answer was preferred in {left:.1%} of {decisive} decisive ratings."
+        imported = any(batch.get("imported") for batch in (entry.get("batches") or {}).values())
+        unseen = ", the imported ones, whose sides were never shown, among them" if imported else ""
+        yield f"- **Side:** the left answer was preferred in {left:.1%} of {decisive} decisive ratings{unseen}."
     length = entry.get("length")
     if length:
         value = length["reason"] if length["value"] is None else f"{length['value']:.3f}"
@@ -211,7 +234,8 @@ def _leanings(entry: Entry) -> Iterator[str]:
         )
         yield (
             f"- **Length:** {value}{interval}, the coefficient of (a - b) / (a + b) in characters in a logistic fit "
-            f"of preferring a over b (n = {length['n']}); above 0, longer answers are preferred."
+            f"of preferring a over b, ties as halves, tasks as clusters (n = {length['n']}); above 0, longer answers "
+            "are preferred."
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ftlab.ratings import opinions
 from ftlab.ratings.opinions import Opinions, Vote
+from ftlab.ratings.standing import BOTH_BAD
 
 
 @dataclass(slots=True)
@@ -25,10 +26,13 @@ class Census:
     _raters: set[tuple[str, str]] = field(default_factory=set)
     _lineups: set[tuple[str, ...]] = field(default_factory=set)
     _under: set[tuple[str, int]] = field(default_factory=set)
-    _item: array = field(default_factory=lambda: array("q"))
-    _said: array = field(default_factory=lambda: array("b"))
-    _first: array = field(default_factory=lambda: array("b"))
+    _said: dict[str, tuple[array, array]] = field(default_factory=dict)
+    """(tasks, what persons said of them) by scale: degrees of a pair and marks of one answer are never mixed."""
+    decisive: int = 0
     _gap: array = field(default_factory=lambda: array("d"))
+    _won: array = field(default_factory=lambda: array("d"))
+    _lost: array = field(default_factory=lambda: array("d"))
+    """Of each task with a pair, how often the first and the second answer were preferred, ties as halves."""
 
     @property
     def batches(self) -> dict[str, set[int]]:
@@ -54,24 +58,32 @@ class Census:
             for vote in votes:
                 if vote.rater_kind == "person":
                     graded = opinions.graded(vote)
-                    self._item.append(self.tasks)
-                    self._said.append(graded.strength if graded.winner == 0 else -graded.strength)
+                    self._note("single answers", graded.strength if graded.winner == 0 else -graded.strength)
+
+    def _note(self, scale: str, said: int) -> None:
+        if scale not in self._said:
+            self._said[scale] = array("q"), array("b")
+        tasks, values = self._said[scale]
+        tasks.append(self.tasks)
+        values.append(said)
 
     def _see_pair(self, task: Opinions, votes: Sequence[Vote]) -> None:
-        gap = 0.0
+        one, two = len(task.texts[0]), len(task.texts[1])
+        won = 0.0
         for vote in votes:
             winner = vote.winner
             degree = 0 if winner is None else vote.strength + 1 if winner == 0 else -vote.strength - 1
             if vote.rater_kind == "person":
-                self._item.append(self.tasks)
-                self._said.append(degree)
-            if winner is not None:
-                if not gap:
-                    one, two = len(task.texts[0]), len(task.texts[1])
-                    gap = (one - two) / ((one + two) or 1)
+                self._note("pairs", BOTH_BAD if vote.choice == "both_bad" else degree)
+            if winner is None:
+                won += 0.5
+            else:
+                won += 1 - winner
+                self.decisive += 1
                 self.left += winner == vote.shown[0]
-                self._first.append(1 - winner)
-                self._gap.append(gap)
+        self._gap.append((one - two) / ((one + two) or 1))
+        self._won.append(won)
+        self._lost.append(len(votes) - won)
 
     def figures(self) -> dict[str, Any]:
         """In plain JSON; a figure that is undefined says why."""
@@ -81,27 +93,35 @@ class Census:
             "raters": dict(sorted(Counter(kind for kind, _ in self._raters).items())),
             "models": sorted({model for models in self._lineups for model in models}),
             "tasks_with_two_raters_or_more": self.shared,
-            "decisive": len(self._first),
-            "left_share": self.left / len(self._first) if self._first else None,
+            "decisive": self.decisive,
+            "left_share": self.left / self.decisive if self.decisive else None,
         }
         if self._said:
-            found["agreement"] = self._agreement()
+            found["agreement"] = [
+                row | ({"name": f"{row['name']} ({scale})"} if len(self._said) > 1 else {})
+                for scale in sorted(self._said)
+                for row in self._agreement(scale, *self._said[scale])
+            ]
         if self._gap:
             found["length"] = self._length()
         return found
 
-    def _agreement(self) -> list[dict[str, Any]]:
+    @staticmethod
+    def _agreement(scale: str, tasks: array, values: array) -> list[dict[str, Any]]:
+        """The figures of the Board, computed as there."""
         import numpy as np
 
         from ftlab.ratings.analysis import agreement
 
-        item, said = np.frombuffer(self._item, np.int64), np.frombuffer(self._said, np.int8)
-        signs = agreement.Patterns.of_rows(item, np.sign(said))
-        grades = agreement.Patterns.of_rows(item, said)
+        item, said = np.frombuffer(tasks, np.int64), np.frombuffer(values, np.int8)
+        codes = agreement.Patterns.of_rows(item, said, agreement.CODES)
+        choice, three, grades = map(codes.mapped, (agreement.CHOICE, agreement.THREE, agreement.SEVEN))
+        if scale != "pairs":
+            grades = agreement.Patterns.of_rows(item, said, range(-3, 4))
         found = (
-            agreement.percent(signs, name="percent, ties as a third answer"),
-            agreement.percent(signs, without=(0,), name="percent, without ties"),
-            agreement.krippendorff_alpha(signs, "nominal", name="Krippendorff's alpha, choice"),
+            agreement.percent(three, name="percent, ties as a third answer"),
+            agreement.percent(choice, without=agreement.NEITHER, name="percent, without ties"),
+            agreement.krippendorff_alpha(choice, "nominal", name="Krippendorff's alpha, choice"),
             agreement.krippendorff_alpha(grades, "ordinal", name="Krippendorff's alpha, strength"),
             agreement.gwet_ac(grades, "quadratic", name="Gwet's AC2, strength"),
         )
@@ -112,5 +132,5 @@ class Census:
 
         from ftlab.ratings.analysis.ranking import length_coefficient
 
-        first = np.frombuffer(self._first, np.int8)
-        return length_coefficient(np.frombuffer(self._gap, np.float64), first, 1 - first).to_row()
+        gap, won, lost = (np.frombuffer(each, np.float64) for each in (self._gap, self._won, self._lost))
+        return length_coefficient(gap, won, lost).to_row()

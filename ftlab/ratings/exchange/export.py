@@ -23,7 +23,7 @@ from ftlab.ratings.exchange.formats import Row, Wanted
 
 __all__ = ["Exported", "Gathering", "Preferences", "WinRate", "collect", "collect_win_rate", "write_whole"]
 
-_MANIFEST = "manifest.json"
+_MANIFEST, _CARD = "manifest.json", "README.md"
 _FORMAT = "ftlab export 1"
 _KNOWN_FORMATS = (_FORMAT, "ftlab preferences 1")
 
@@ -96,6 +96,7 @@ class Preferences(Sequence[dict[str, Any]]):
                 f"there are no preferences to save{in_words(self.excluded)}: rate some pairs first"
             )
         goal = files.goal(path)
+        check_folder(goal.parent)
         with files.Files([goal], formats.columns(Wanted())) as written:
             for row in self.rows:
                 written.sinks[0].write(row)
@@ -143,13 +144,17 @@ class Gathering:
     wanted: Wanted
     excluded: Counter[str] = field(default_factory=Counter)
     census: Census = field(default_factory=Census)
+    task: opinions.Opinions | None = None
+    """What the row that passes just now is about."""
 
     def __iter__(self) -> Iterator[Row]:
         """Each row, once; afterwards `excluded`, `census` and `about` are complete."""
         for task in opinions.read(self.connection, self.batch, self.upto, t.MODES):
             votes = formats.counted(task, self.wanted, self.excluded)
             if votes:
-                self.census.see(task, votes)
+                if formats.fits(task.mode, self.wanted):
+                    self.census.see(task, votes)
+                self.task = task
                 yield from formats.rows(task, votes, self.wanted, self.excluded)
 
     def about(self) -> dict[str, Any]:
@@ -187,11 +192,15 @@ def export(
     goal = files.goal(path)
     if split is not None and not 0 < split < 1:
         raise RatingError(f"'split' is the share of the test rows, between 0 and 1, not {split!r}")
+    check_folder(goal.parent)
     goals = [goal] if split is None else [goal.with_stem(f"{goal.stem}-{part}") for part in ("train", "test")]
     gathering = Gathering(connection, batch, upto, wanted)
     with files.Files(goals, formats.columns(wanted)) as written:
         for row in gathering:
-            written.sinks[0 if split is None else is_test(row, split)].write(row)
+            is_other = (
+                split is not None and gathering.task is not None and is_test(gathering.task.prompt, split)
+            )
+            written.sinks[is_other].write(row)
         counts = [sink.rows for sink in written.sinks]
         _check_rows(wanted, gathering, goals, counts, split)
         hashes = written.settle()
@@ -231,9 +240,9 @@ def _notes(rows: int) -> tuple[str, ...]:
     return ("a single row: enough to try a trainer on, not to train",) if rows == 1 else ()
 
 
-def is_test(row: Row, share: float) -> bool:
-    """Whether a row belongs to the test rows: by its prompt alone, so that no prompt is in both."""
-    key = hashlib.sha256(prompt_key(row.get("prompt") or row["chosen"]).encode()).digest()
+def is_test(prompt: Any, share: float) -> bool:
+    """Whether the rows of a prompt are test rows: it alone decides, so that no prompt is in both."""
+    key = hashlib.sha256(prompt_key(prompt).encode()).digest()
     return int.from_bytes(key[:8]) < share * 2**64
 
 
@@ -259,8 +268,18 @@ def describe(folder: Path, written: dict[str, tuple[str, int]], about: dict[str,
     known = _other_files(folder / _MANIFEST) | entries
     body = {"format": _FORMAT, "files": known}
     data = (json.dumps(body, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
-    write_whole(folder / "README.md", card.text(known, hashlib.sha256(data).hexdigest()).encode())
+    write_whole(folder / _CARD, card.text(known, hashlib.sha256(data).hexdigest()).encode())
     write_whole(folder / _MANIFEST, data)
+
+
+def check_folder(folder: Path) -> None:
+    """RatingError, before anything is written, where card and manifest would take the place of other files."""
+    readme = folder / _CARD
+    if readme.exists() and card.MADE not in readme.read_text(encoding="utf-8", errors="replace"):
+        raise RatingError(
+            f"{readme} is no dataset card of ftlab, and an export writes one there: export into a folder of its own"
+        )
+    _other_files(folder / _MANIFEST)
 
 
 def check(folder: str | Path) -> list[str]:
@@ -268,7 +287,10 @@ def check(folder: str | Path) -> list[str]:
     place = Path(folder).expanduser()
     manifest = place if place.name == _MANIFEST else place / _MANIFEST
     if not manifest.exists():
-        raise RatingError(f"{manifest}: there is no manifest, so that nothing can be checked")
+        raise RatingError(
+            f"{manifest}: there is no manifest, so that nothing can be checked; give the folder of an export (a store "
+            "is checked by `ftlab ratings check --store FILE`)"
+        )
     problems = []
     for name, entry in sorted(_read_manifest(manifest).items()):
         path = manifest.with_name(name)

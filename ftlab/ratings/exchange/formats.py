@@ -54,6 +54,11 @@ class Wanted:
         return _WEAKEST[self.kind] if self.min_strength is None else self.min_strength
 
 
+def fits(mode: str, wanted: Wanted) -> bool:
+    """Whether tasks of this mode can make rows of this kind."""
+    return mode in _FIT[wanted.kind]
+
+
 def counted(task: Opinions, wanted: Wanted, excluded: Counter[str]) -> tuple[Vote, ...]:
     """The ratings of a task that count; those that don't are counted by their reason, one by one."""
     for reason, count in task.aside.items():
@@ -69,7 +74,7 @@ def rows(task: Opinions, votes: tuple[Vote, ...], wanted: Wanted, excluded: Coun
 
     A pair of answers, or a task, of which they make no row (tie, weak, split, ...) is counted by the reason.
     """
-    if task.mode not in _FIT[wanted.kind]:
+    if not fits(task.mode, wanted):
         excluded[f"mode {task.mode} says nothing of this kind"] += len(votes)
         return iter(())
     maker = _Maker(task, votes, wanted, excluded)
@@ -118,19 +123,22 @@ class _Maker:
                     yield one, two, finding
 
     def _unfit(self, one: int, two: int, finding: Finding) -> str:
-        """Empty answers would teach to say nothing; a chosen one less safe than the other is left out too.
+        """Empty answers would teach to say nothing, and like ones nothing (a ranking may hold some); a chosen one
+        less safe than the other is left out too.
 
-        The second is Llama 2's rule (Touvron et al. 2023, section 3.2.1); for demonstrations an unsafe answer
-        is left out whatever the other was.
+        The last is Llama 2's rule (Touvron et al. 2023, section 3.2.1); as a demonstration, or
+        as a good answer by itself, an unsafe one is left out whatever the other was.
         """
         if not (self.task.texts[one].strip() and self.task.texts[two].strip()):
             return "empty answer"
+        if self.task.texts[one].strip() == self.task.texts[two].strip():
+            return "both answers are the same text"
         if self.task.mode in opinions.PAIRS and finding.winner is not None:
             safe = opinions.safety(self.votes)
             if safe is not None and not safe[finding.winner]:
                 if safe[1 - finding.winner]:
                     return "chosen is unsafe, the other safe"
-                if self.wanted.kind == "sft":
+                if self.wanted.kind in ("sft", "unpaired"):
                     return "chosen is unsafe"
         return ""
 

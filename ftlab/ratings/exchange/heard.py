@@ -4,6 +4,7 @@ Rating tools tell neither what a field means nor how long a scale is; where the 
 tell it, `Fields` does.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -91,11 +92,21 @@ def first_of(record: Mapping[str, Any], names: Sequence[str]) -> str | None:
 
 
 def number(value: Any) -> float | None:
-    """A number, written as text perhaps; None where it is none."""
+    """A finite number, written as text perhaps; None where it is none."""
     try:
-        return None if value is None or isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+        found = math.nan if value is None or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return found if math.isfinite(found) else None
+
+
+def list_of(value: Any, what: str) -> list[Any]:
+    """A list, empty for null; RatingError that says what should be one."""
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple):
+        raise RatingError(f"{what} is {type(value).__name__}, not a list")
+    return list(value)
 
 
 def ranked(

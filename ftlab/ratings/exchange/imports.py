@@ -117,8 +117,8 @@ class _Reading:
         if self.shape is not None and not self._fits(record, self.shape):
             found = shapes.recognise(record)
             raise RatingError(f"a record of shape {found!r} among records of shape {self.shape!r}: keep one")
-        self.shape = shape
         heard = list(shapes.heard(record, shape, self.fields))
+        self.shape = shape  # after what may raise: a bad first record must not decide for the good ones
         if shape in ("preference", "unpaired", "demonstration"):
             for each in heard:
                 is_text = isinstance(each.prompt, str)
@@ -342,8 +342,14 @@ class _Writer:
             event = _event(given, found.heard, slots, shape)
             head = given["head_event_id"] and log.event(self._connection, given["head_event_id"])
             if not head:
-                said = Said.from_dict(event)
-                late = queue.admit(self._connection, said)
+                try:
+                    said = Said.from_dict(event)
+                    late = queue.admit(self._connection, said)
+                except RatingError as error:
+                    raise RatingError(
+                        f"{found.place}: batch {batch.name!r} does not take this: {error}. Nothing was imported; "
+                        "give another batch"
+                    ) from error
                 log.append(self._connection, said, late=late)
                 self.ratings += 1
                 return

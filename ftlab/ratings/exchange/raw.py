@@ -53,6 +53,7 @@ def export(connection: Connection, path: str | Path, batch: str | None, upto: in
     the events up to that one are about, or those of one batch.
     """
     goal = files.goal(path)
+    exports.check_folder(goal.parent)
     if batch is not None:
         opinions.check_batch(connection, batch)
     last = log.until(connection, upto)
@@ -265,6 +266,7 @@ class _Keeper:
         self._connection = connection
         self._is_longer = is_longer
         self._lineups: dict[int, int] = {}
+        self._numbers = set(connection.execute(select(t.rater.c.number)).scalars())
         self.known_events = 0
 
     def take(self, table: Table, chunk: list[tuple[str, dict[str, Any]]]) -> None:
@@ -312,9 +314,9 @@ class _Keeper:
     def _fit(self, table: Table, row: dict[str, Any]) -> dict[str, Any]:
         """Numbers that only this store gives are given anew where they are taken."""
         if table is t.rater:
-            taken = select(t.rater.c.rater_id).where(t.rater.c.number == row["number"])
-            if self._connection.execute(taken).first() is not None:
-                row["number"] = standing.next_rater_number(self._connection)
+            if row["number"] in self._numbers:
+                row["number"] = max(self._numbers) + 1
+            self._numbers.add(row["number"])
         return row
 
     def settle(self) -> None:

@@ -267,18 +267,22 @@ def _scored(record: Record, _: Fields) -> Iterator[Heard]:
         score = _score(answer)
         responses.append({"model": _model(answer), "text": answer[key], "generation": {"score": score}})
         scores.append(score)
+    ranked_ones = sum(_rank(answer) is not None for answer in answers)
+    if 0 < ranked_ones < len(answers):
+        raise RatingError(f"{ranked_ones} of {len(answers)} answers have a rank: all of them must, or none")
     missing = scores.count(None)
     if missing:
         raise RatingError(f"{missing} of {len(scores)} answers have no score")
-    sign = 1 if "rank" in answers[0] else -1  # the best has the lowest rank, and the highest score
+    sign = 1 if ranked_ones else -1  # the best has the lowest rank, and the highest score
     order = [None if score is None else sign * score for score in scores]
     yield from ranked(prompt, responses, order, None, "judge")
 
 
 def _score(answer: Record) -> float | None:
     """The rank, the overall score, or the mean of the annotations' ratings."""
-    if isinstance(answer.get("rank"), int | float):
-        return float(answer["rank"])
+    rank = _rank(answer)
+    if rank is not None:
+        return rank
     key = first_of(answer, _SCORES)
     if key is not None:
         return number(answer[key])
@@ -288,6 +292,11 @@ def _score(answer: Record) -> float | None:
         known = [rating for rating in ratings if rating is not None]
         return sum(known) / len(known) if known else None
     return None
+
+
+def _rank(answer: Record) -> float | None:
+    rank = answer.get("rank")
+    return number(rank) if isinstance(rank, int | float) else None
 
 
 _READERS: dict[Shape, Callable[[Record, Fields], Iterator[Heard]]] = {

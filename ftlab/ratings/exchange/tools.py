@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ftlab.errors import RatingError
-from ftlab.ratings.exchange.heard import Fields, Heard, first_of, messages_of, number, ranked
+from ftlab.ratings.exchange.heard import Fields, Heard, first_of, list_of, messages_of, number, ranked
 from ftlab.ratings.exchange.records import Record
 
 _PROMPT_NAMES = ("prompt", "instruction", "question", "input", "query", "context", "conversation")
@@ -159,13 +159,14 @@ def _label_studio_result(data: Record, result: Any, fields: Fields, rater: str |
         said = {"choice": choice, "strength": 1}
         yield Heard("pair", prompt, [response for _, response in answers], said, rater, "person")
     elif kind == "choices":
-        for word in value.get("choices") or []:
+        for word in list_of(value.get("choices"), "'choices'"):
             yield _of_word(prompt, answers, str(word), fields, rater)
     elif kind == "rating":
         yield _of_rating(prompt, answers, value.get("rating"), fields, rater)
     elif kind == "textarea":
         texts = value.get("text")
-        yield _of_text(prompt, answers, "\n".join([texts] if isinstance(texts, str) else texts or []), rater)
+        lines = [texts] if isinstance(texts, str) else list_of(texts, "'text'")
+        yield _of_text(prompt, answers, "\n".join(map(str, lines)), rater)
     else:
         raise RatingError(
             f"a result of type {kind!r}: only pairwise, ranker, choices, rating and textarea are ratings"
@@ -185,7 +186,7 @@ def _ranker(data: Record, ranker: Any, prompt: Any, rater: str | None) -> Iterat
             "a ranking of Label Studio has one list of items with ids, and one ordered list of them"
         )
     ids = [str(each["id"]) for each in lists[0]]
-    order = [str(each) for each in next(iter(ranker.values()))]
+    order = [str(each) for each in list_of(next(iter(ranker.values())), "the ranking")]
     if not set(order) <= set(ids) or len(set(order)) < len(order):
         raise RatingError("the ranking names items that are not in the list, or one twice")
     responses = [
@@ -206,7 +207,9 @@ def argilla(record: Record, fields: Fields) -> Iterator[Heard]:
     if not isinstance(data, dict) or not isinstance(responses, dict):
         raise RatingError("a record of Argilla has 'fields' and 'responses', both objects")
     for question, given in responses.items():
-        for each in given or [] if fields.asks(question) else []:
+        if isinstance(given, dict):
+            raise RatingError(f"a response to {question!r} has no 'value'")
+        for each in list_of(given, f"what was answered to {question!r}") if fields.asks(question) else []:
             if not isinstance(each, dict) or "value" not in each:
                 raise RatingError(f"a response to {question!r} has no 'value'")
             if each.get("status") in (None, "submitted"):
@@ -218,9 +221,14 @@ def argilla_flat(record: Record, fields: Fields) -> Iterator[Heard]:
     for key in sorted(key for key in record if key.endswith(".responses")):
         if not fields.asks(key.removesuffix(".responses")):
             continue
-        values = record[key] or []
-        users = record.get(f"{key}.users") or [None] * len(values)
-        states = record.get(f"{key}.status") or ["submitted"] * len(values)
+        values = list_of(record[key], f"{key!r}")
+        users = list_of(record.get(f"{key}.users"), f"'{key}.users'") or [None] * len(values)
+        states = list_of(record.get(f"{key}.status"), f"'{key}.status'") or ["submitted"] * len(values)
+        if not len(values) == len(users) == len(states):
+            raise RatingError(
+                f"{key!r} has {len(values)} values, {len(users)} users and {len(states)} states: as many of each "
+                "were expected"
+            )
         data = {name: value for name, value in record.items() if "." not in name}
         for value, user, status in zip(values, users, states, strict=True):
             if status == "submitted":

@@ -179,6 +179,7 @@ class SqliteDatabase(Database):
             pool_size=4,
             max_overflow=60,
             poolclass=QueuePool,
+            hide_parameters=True,  # what raters wrote is no part of an error
         )
         event.listen(engine, "begin", self._begin)
         return engine

@@ -27,8 +27,9 @@ export class Head {
     setText(this.instructions, instructions);
     this.bar.max = Math.max(1, total);
     this.bar.value = answered;
+    this.bar.hidden = !total; // a dialogue makes its tasks as it goes
     const aside = [skipped && `${skipped} skipped`, flagged && `${flagged} flagged`].filter(Boolean).join(', ');
-    setText(this.counts, `${answered} of ${total} answered${aside && ` (${aside})`}${looking && `, ${looking}`}`);
+    setText(this.counts, total ? `${answered} of ${total} answered${aside && ` (${aside})`}${looking && `, ${looking}`}` : 'Nothing to answer yet');
     setText(this.version, version > 1 ? `Instructions, version ${version}` : '');
     this.compare(instructions, version);
   }
