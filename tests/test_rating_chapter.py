@@ -43,7 +43,9 @@ def test_each_mode_and_the_board_leave_a_twin_that_tells_what_was_rated(taken):
     outputs = [output for cell in node.cells if cell.cell_type == "code" for output in cell.outputs]
     pages = [output.data["text/html"] for output in outputs if "text/html" in output.get("data", {})]
     for batch in ("clicks-single", "clicks-pair", "clicks-rank"):
-        assert any(re.search(rf"{batch}: (\d+) of \1 \w+ answered by a recorded session", page) for page in pages)
+        assert any(
+            re.search(rf"{batch}: (\d+) of \1 \w+ answered by a recorded session", page) for page in pages
+        )
     assert any("The side decides more than chance would" in page for page in pages)
     assert any("gold judge" in page for page in pages)
     assert "widgets" not in node.metadata

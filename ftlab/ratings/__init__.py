@@ -13,6 +13,8 @@ receipt = store.record(  # after the commit
 ratings.preferences("tour").save("preferences/tour.jsonl")  # with its dataset card beside it
 """
 
+from typing import TYPE_CHECKING
+
 from ftlab.ratings.batches import Settings
 from ftlab.ratings.chain import Verified
 from ftlab.ratings.exchange.export import Exported, Preferences, WinRate
@@ -32,6 +34,9 @@ from ftlab.ratings.storage.database import (
 )
 from ftlab.ratings.store import Ratings
 from ftlab.ratings.tasks import Added, Progress, Task
+
+if TYPE_CHECKING:
+    from ftlab.ratings.choosing import Signal
 
 __all__ = [
     "FLAGS",
@@ -67,7 +72,7 @@ __all__ = [
 ]
 
 
-def settled(ratings: Ratings, batch: str) -> tuple[bool, str]:
+def settled(ratings: Ratings, batch: str) -> "Signal":
     """Whether more ratings of a batch of pairs would change nothing in the ranking, and why, in a sentence."""
     from ftlab.ratings import choosing  # numpy takes its time to import, and only this needs it
 

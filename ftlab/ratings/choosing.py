@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -248,14 +248,23 @@ def _won(kind: str | None, choice: str | None, shown: list[int]) -> tuple[float,
 # when to stop
 
 
-def settled(ratings: "Ratings", batch: str, *, wins: Wins | None = None) -> tuple[bool, str]:
-    """Whether more ratings would change nothing, and why, in a sentence.
+class Signal(NamedTuple):
+    """Whether it is time to stop, and why, in a sentence; true where it is.
 
-    wins: what stands, where the caller has counted it already.
-
-    True where every two neighbours of the ranking are told apart at 90 %, and where those that are not could
-    not be even if every rating that is left went the way of the ranking so far.
+    verdict: "settled", every two neighbours of the ranking are told apart at 90 %; "undecided", some are not, and
+    could not be even if every rating that is left went the way of the ranking so far; "not settled", go on.
     """
+
+    verdict: Literal["settled", "undecided", "not settled"]
+    why: str
+
+    def __bool__(self) -> bool:
+        """More ratings would change nothing."""
+        return self.verdict != "not settled"
+
+
+def settled(ratings: "Ratings", batch: str, *, wins: Wins | None = None) -> Signal:
+    """The stop signal of a batch of pairs; `wins`: what stands, where the caller has counted it already."""
     with ratings.database.reading() as connection:
         about = batches.get(connection, batch)
         if about.mode not in ("pair", "dialogue"):
@@ -266,15 +275,15 @@ def settled(ratings: "Ratings", batch: str, *, wins: Wins | None = None) -> tupl
     return _settled(known, wins, left)
 
 
-def _settled(known: Mapping[int, tuple[str, ...]], wins: Wins, left: Mapping[int, int]) -> tuple[bool, str]:
+def _settled(known: Mapping[int, tuple[str, ...]], wins: Wins, left: Mapping[int, int]) -> Signal:
     models, table_now = table(known, wins)
     rest = sum(left.values())
     if len(models) < 2:
-        return False, "there are no two models to compare"
+        return Signal("not settled", "there are no two models to compare")
     now = posterior(models, table_now)
     unsure = now.unsure()
     if not unsure:
-        return True, f"all {len(models)} models are told apart at 90 %, each from the next"
+        return Signal("settled", f"all {len(models)} models are told apart at 90 %, each from the next")
     best = posterior(models, table_now + _all_as_ranked(now, known, left))
     hopeful = [
         (one, two) for one, two in unsure if (reach := best.difference(one, two))[0] >= SURE * reach[1]
@@ -282,9 +291,10 @@ def _settled(known: Mapping[int, tuple[str, ...]], wins: Wins, left: Mapping[int
     if not hopeful:
         pairs = ", ".join(f"{one} from {two}" for one, two in unsure)
         left_over = f"{rest} ratings are left, too few" if rest else "nothing is left to rate"
-        return True, f"{left_over} to tell {pairs} at 90 %" + (" whatever they say" if rest else "")
+        whatever = " whatever they say" if rest else ""
+        return Signal("undecided", f"{left_over} to tell {pairs} at 90 %{whatever}")
     one, two = hopeful[0]
-    return False, f"{one} and {two} are not told apart at 90 % yet; {rest} ratings are left"
+    return Signal("not settled", f"{one} and {two} are not told apart at 90 % yet; {rest} ratings are left")
 
 
 def _all_as_ranked(

@@ -42,8 +42,6 @@ class Board(LabWidget):
     batch = traitlets.Unicode().tag(sync=True)
     report = traitlets.Dict().tag(sync=True)
     """What `Report.to_json` gives, long answers cut."""
-    stop = traitlets.Unicode().tag(sync=True)
-    """settled (every two neighbours are told apart), undecided (nothing that is left could do that), not settled."""
     behind = traitlets.Int(0).tag(sync=True)
     """Entries of the log that the report does not know yet."""
 
@@ -67,7 +65,6 @@ class Board(LabWidget):
         with self._together():
             self._seq = report.seq
             self.report = told
-            self.stop = _stop(told)
             self.behind = 0
             self.error = ""
         return report
@@ -130,7 +127,8 @@ class Board(LabWidget):
         return f"Board {self.batch}: {self.report['n']} ratings of {self.report['who']}, {self.report['tasks']} tasks"
 
     def _stopped(self) -> str:
-        return f"{self.stop.capitalize()}: {self.report['settled']['why']}." if self.stop else ""
+        signal = self.report["settled"]
+        return "" if signal is None else f"{signal['verdict'].capitalize()}: {signal['why']}."
 
     def _twin(self) -> str:
         report = self.report
@@ -149,16 +147,6 @@ class Board(LabWidget):
             _FOOT,
         ]
         return f'<div style="max-width:760px">{"".join(parts)}</div>'
-
-
-def _stop(report: Mapping[str, Any]) -> str:
-    """In a word, whether it is time to stop; "" for what is not ranked."""
-    settled = report["settled"]
-    if settled is None:
-        return ""
-    if not settled["is"]:
-        return "not settled"
-    return "settled" if settled["why"].startswith("all ") else "undecided"  # the rest says what is left
 
 
 def _cut(told: dict[str, Any]) -> dict[str, Any]:

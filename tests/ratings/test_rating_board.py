@@ -162,10 +162,10 @@ class TestPairs:
         rate(batch, "ann", "b", preferring("tuned"), limit=4)
         report = batch.board("b")
         assert report.settled == settled(batch, "b")
-        assert report.settled[0] is False
+        assert report.settled.verdict == "not settled"
         rate(batch, "ann", "b", preferring("tuned"))
         assert batch.board("b").settled == settled(batch, "b")
-        assert batch.board("b").settled[0] is True
+        assert batch.board("b").settled
 
     def test_raters_carry_the_names_they_were_given(self, batch):
         rate(batch, "rater-1", "b", preferring("tuned"))
@@ -191,7 +191,7 @@ class TestPairs:
         report = batch.board("b")
         told = json.loads(report.save(tmp_path / "board.json").read_text("utf-8"))
         assert told["raters"][0]["name"] == "ann"
-        assert told["settled"]["is"] is False
+        assert told["settled"]["verdict"] == "not settled"
         assert told == report.to_json()
 
     def test_rows_name_every_figure_or_why_there_is_none(self, batch):

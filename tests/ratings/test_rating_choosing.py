@@ -113,20 +113,20 @@ def _vote(store, make_event, winner, count, rater="ann"):
 def test_a_ranking_is_settled_when_neighbours_are_told_apart(store, make_event):
     store.add(rows(40), "b", settings=Settings(repeats=0, gold=0))
     assert settled(store, "b") == (
-        False,
+        "not settled",
         "strong and weak are not told apart at 90 % yet; 40 ratings are left",
     )
     _vote(store, make_event, "strong", 3)
-    assert not settled(store, "b")[0]
+    assert not settled(store, "b")
     _vote(store, make_event, "strong", 9)
-    assert settled(store, "b") == (True, "all 2 models are told apart at 90 %, each from the next")
+    assert settled(store, "b") == ("settled", "all 2 models are told apart at 90 %, each from the next")
 
 
-def test_a_ranking_that_nothing_left_could_settle_is_settled_too(store, make_event):
+def test_a_ranking_that_nothing_left_could_settle_is_undecided_and_over(store, make_event):
     store.add(rows(40), "b", settings=Settings(repeats=0, gold=0))
     _vote(store, make_event, None, 36)
-    is_settled, why = settled(store, "b")
-    assert is_settled
+    verdict, why = settled(store, "b")
+    assert verdict == "undecided"
     assert "4 ratings are left, too few to tell" in why
 
 
@@ -135,7 +135,7 @@ def test_votes_of_judges_and_repeats_settle_nothing(store, make_event):
     while (task := store.next("judge", "b", kind="judge")) is not None:
         store.record(make_event(task, choice="left" if task.left.startswith("weak") else "right"))
     _vote(store, make_event, "strong", 12)
-    assert settled(store, "b")[0]
+    assert settled(store, "b")
     _, why = settled(store, "b")
     assert why.startswith("all 2 models")
 
@@ -143,8 +143,8 @@ def test_votes_of_judges_and_repeats_settle_nothing(store, make_event):
 def test_a_model_that_was_never_compared_is_not_told_apart(store, make_event):
     store.add([*rows(12), *rows(30, "weak", "third")], "b", settings=Settings(overlap=1, repeats=0, gold=0))
     _vote(store, make_event, "strong", 12)
-    is_settled, why = settled(store, "b")
-    assert not is_settled
+    verdict, why = settled(store, "b")
+    assert verdict == "not settled"
     assert "third" in why
     assert "30 ratings are left" in why
 
@@ -154,7 +154,7 @@ def test_only_pairs_are_settled_and_one_model_is_no_ranking(store):
     with pytest.raises(RatingError, match="only pairs are ranked"):
         settled(store, "single")
     store.add(rows(2, "same", "same"), "b", settings=Settings(repeats=0, gold=0))
-    assert settled(store, "b") == (False, "there are no two models to compare")
+    assert settled(store, "b") == ("not settled", "there are no two models to compare")
 
 
 def test_what_was_said_after_the_models_were_shown_chooses_nothing(store, make_event):

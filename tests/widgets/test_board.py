@@ -111,17 +111,16 @@ class TestPython:
 
     def test_a_ranking_that_nothing_left_could_settle_is_not_called_settled(self, store, static):
         board = Board(store, "b")
-        assert board.stop == "not settled"
+        assert board.report["settled"]["verdict"] == "not settled"
         rate(store, "ann", rule=lambda task: int(task.left.split()[1]) % 2 == 0)
         board.refresh()
-        assert board.report["settled"]["is"]
-        assert board.stop == "undecided"
+        assert board.report["settled"]["verdict"] == "undecided"
         assert "Undecided: nothing is left to rate" in board._twin()
 
     def test_models_that_are_all_told_apart_are_settled(self, store, static):
         rate(store, "ann", rule=lambda task: is_stronger(*task.texts))
         board = Board(store, "b")
-        assert board.stop == "settled"
+        assert board.report["settled"]["verdict"] == "settled"
         assert "Settled: all 3 models" in board._twin()
 
     def test_it_says_in_one_line_what_it_is(self, rated, static):

@@ -41,14 +41,13 @@ interface Report {
   over_time: Record<string, [number, number][]>;
   judges: Judge[];
   ceilings: Ceiling[];
-  settled: { is: boolean; why: string } | null;
+  settled: { verdict: string; why: string } | null;
 }
 
 /** Mirrors the synced traits of ftlab/widgets/board.py. */
 interface Traits {
   batch: string;
   report: Report;
-  stop: string;
   behind: number;
   error: string;
 }
@@ -124,15 +123,15 @@ class Desk {
     const report = this.model.get('report');
     this.drawnAt = Date.now();
     const settled = report.settled;
-    const stop = this.model.get('stop');
+    const verdict = settled?.verdict ?? '';
     this.chip.hidden = !settled;
-    this.chip.className = `bd-chip ${stop === 'settled' ? 'ft-good' : 'ft-quietly'}`;
-    setText(this.chip, `${{ settled: '✓', undecided: '■' }[stop] ?? '◌'} ${stop}`);
+    this.chip.className = `bd-chip ${verdict === 'settled' ? 'ft-good' : 'ft-quietly'}`;
+    setText(this.chip, `${{ settled: '✓', undecided: '■' }[verdict] ?? '◌'} ${verdict}`);
     setText(this.why, settled ? sentence(settled.why) : '');
     this.why.hidden = !settled;
     setText(this.told, `${count(report.n, 'rating', 'ratings')} of ${report.who} · ${count(report.tasks, 'task', 'tasks')}`);
     const answered = report.raters.reduce((sum, one) => sum + one.answered, 0);
-    setText(this.news, `${count(answered, 'answer', 'answers')}${settled?.is ? `, ${stop}` : ''}`);
+    setText(this.news, `${count(answered, 'answer', 'answers')}${verdict && verdict !== 'not settled' ? `, ${verdict}` : ''}`);
     for (const one of this.sheet.querySelectorAll('details')) this.remember(one);
     const focused = document.activeElement instanceof HTMLElement && this.sheet.contains(document.activeElement) ? document.activeElement.closest<HTMLElement>('[data-keep]')?.dataset.keep : undefined;
     fill(this.sheet,
@@ -460,7 +459,7 @@ export default {
     const desk = new Desk(model, channel, signal);
     el.append(desk.root);
     ownKeys(desk.root, () => false, signal);
-    observe(model, ['report', 'stop', 'batch'], () => desk.draw(), signal);
+    observe(model, ['report', 'batch'], () => desk.draw(), signal);
     observe(model, ['behind', 'error'], () => desk.drawStatus(), signal);
   },
 };

@@ -23,6 +23,7 @@ from ftlab.ratings.analysis.statistic import Floats, Integers, Statistic, estima
 from ftlab.ratings.standing import GOLD, HASTY, LATE, POST_REVEAL, RATING, Standing, read
 
 if TYPE_CHECKING:
+    from ftlab.ratings.choosing import Signal
     from ftlab.ratings.store import Ratings
 
 Booleans = npt.NDArray[np.bool_]
@@ -162,7 +163,7 @@ class _Work:
         }
 
     def report(
-        self, totals: dict[int, int], judges: tuple[JudgeLine, ...], settled: tuple[bool, str] | None
+        self, totals: dict[int, int], judges: tuple[JudgeLine, ...], settled: "Signal | None"
     ) -> Report:
         s = self.s
         found = self._compared()

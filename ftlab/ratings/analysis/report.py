@@ -7,12 +7,15 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftlab.ratings.analysis.agreement import CEILINGS, Calibration
 from ftlab.ratings.analysis.bias import Consistency, Gold, Pace, Position
 from ftlab.ratings.analysis.ranking import Ranking
 from ftlab.ratings.analysis.statistic import Statistic
+
+if TYPE_CHECKING:
+    from ftlab.ratings.choosing import Signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ class Report:
     over_time: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     """Median seconds an answer, by how many answers the rater had given."""
     judges: tuple[JudgeLine, ...] = ()
-    settled: tuple[bool, str] | None = None
+    settled: "Signal | None" = None
     """Whether more ratings would still change the order of the models, and why; None where it was not asked."""
 
     def statistics(self) -> Iterator[tuple[str, Statistic]]:
@@ -144,7 +147,7 @@ class Report:
             judge["calibration"].pop("disagreements")
             judge["calibration"]["bins"] = list(line.calibration.bins)
         told["ceilings"] = [asdict(one) for one in CEILINGS]
-        told["settled"] = None if self.settled is None else {"is": self.settled[0], "why": self.settled[1]}
+        told["settled"] = None if self.settled is None else self.settled._asdict()
         plain: dict[str, Any] = json.loads(json.dumps(told, allow_nan=False))
         return plain
 
@@ -196,7 +199,7 @@ def _text(report: Report) -> Iterator[str]:
     left = ", ".join(f"{count:,} {reason}" for reason, count in report.left_out.items() if count)
     yield f"{report.n:,} ratings of {report.who} count{f'; left out: {left}' if left else ''}"
     if report.settled is not None:
-        yield f"{'settled' if report.settled[0] else 'not settled'}: {report.settled[1]}"
+        yield f"{report.settled.verdict}: {report.settled.why}"
     yield from _raters(report)
     yield from ("", "agreement")
     yield from (f"  {one.name}: {shown(one, is_share(one))}" for one in report.agreement)
