@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ftlab.ratings.batches import Settings
 from ftlab.ratings.chain import Verified
-from ftlab.ratings.exchange.export import Exported, Preferences, WinRate
+from ftlab.ratings.exchange.export import Exported, NothingToExport, Preferences, WinRate
 from ftlab.ratings.exchange.heard import Fields
 from ftlab.ratings.exchange.imports import Imported
 from ftlab.ratings.judging import judge
@@ -51,6 +51,7 @@ __all__ = [
     "Imported",
     "LastEvent",
     "NotSaved",
+    "NothingToExport",
     "Preferences",
     "Progress",
     "Quarantined",

@@ -20,7 +20,7 @@ import pytest
 from exchange import every_mode, read_lines, row, say
 
 from ftlab.errors import RatingError
-from ftlab.ratings import NotSaved, Ratings
+from ftlab.ratings import NothingToExport, NotSaved, Ratings
 from ftlab.ratings.exchange import export as exports
 
 FORK = multiprocessing.get_context("fork")
@@ -123,7 +123,7 @@ def test_b03_a_kill_at_a_crash_point_leaves_whole_files_and_a_manifest_that_tell
 
 _EXPORT_FOR_EVER = """
 import sys
-from ftlab.ratings import Ratings
+from ftlab.ratings import NothingToExport, Ratings
 store = Ratings(sys.argv[1])
 while True:
     store.export(sys.argv[2])
@@ -390,7 +390,7 @@ def test_b17_nothing_to_export_is_an_error_and_a_single_row_is_told_and_not_spli
                 "strength": 0,
             }
         )
-    with pytest.raises(RatingError, match=r"no unpaired rows to export.*12 weak left out"):
+    with pytest.raises(NothingToExport, match=r"no unpaired rows to export.*12 weak left out"):
         store.export(tmp_path / "p.jsonl", "unpaired")
     store.add_pairs([row("Only?", "yes", "no")], batch="one")
     say(store, "ann", "one", {"prefer": "yes"})
@@ -463,7 +463,7 @@ def test_b21_archives_are_refused_unopened(store, tmp_path, kind):
 
 _EXPORT_SMALL = """
 import sys
-from ftlab.ratings import Ratings
+from ftlab.ratings import NothingToExport, Ratings
 with Ratings(sys.argv[1]) as store:
     store.export(sys.argv[2])
     store.export(sys.argv[3])

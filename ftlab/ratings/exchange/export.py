@@ -28,6 +28,10 @@ _FORMAT = "ftlab export 1"
 _KNOWN_FORMATS = (_FORMAT, "ftlab preferences 1")
 
 
+class NothingToExport(RatingError):  # noqa: N818 - a state of affairs that a person reads
+    """What was rated makes no row of the kind asked for; the message counts why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exported:
     """What was written: `path` is the file, or the first of them where the rows were split.
@@ -92,7 +96,7 @@ class Preferences(Sequence[dict[str, Any]]):
         no rows: nothing could be trained on them.
         """
         if not self.rows:
-            raise RatingError(
+            raise NothingToExport(
                 f"there are no preferences to save{in_words(self.excluded)}: rate some pairs first"
             )
         goal = files.goal(path)
@@ -224,7 +228,7 @@ def _check_rows(
 ) -> None:
     """RatingError where a file would be empty: no trainer takes one."""
     if not sum(counts):
-        raise RatingError(
+        raise NothingToExport(
             f"there are no {wanted.kind} rows to export{in_words(gathering.excluded)}: rate some tasks first, "
             "or ask for another kind"
         )
