@@ -123,7 +123,7 @@ def test_b03_a_kill_at_a_crash_point_leaves_whole_files_and_a_manifest_that_tell
 
 _EXPORT_FOR_EVER = """
 import sys
-from ftlab.ratings import NothingToExport, Ratings
+from ftlab.ratings import Ratings
 store = Ratings(sys.argv[1])
 while True:
     store.export(sys.argv[2])
@@ -463,7 +463,7 @@ def test_b21_archives_are_refused_unopened(store, tmp_path, kind):
 
 _EXPORT_SMALL = """
 import sys
-from ftlab.ratings import NothingToExport, Ratings
+from ftlab.ratings import Ratings
 with Ratings(sys.argv[1]) as store:
     store.export(sys.argv[2])
     store.export(sys.argv[3])
