@@ -347,7 +347,7 @@ class TestPage:
     def test_axe_has_nothing_serious_to_say(self, bench, request, live, threads, theme, state):
         board = Board(request.getfixturevalue("rated" if state == "rated" else "store"), "b")
         threads.append(board)
-        page = bench.open(board, theme=theme)
+        page = bench.open(board, theme=theme, reduced_motion="reduce")
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         page.add_script_tag(path=str(AXE))
         found = page.evaluate("axe.run('#cell')")["violations"]

@@ -475,7 +475,7 @@ def test_the_cards_of_a_pair_are_equally_high_and_nothing_moves_while_a_choice_i
 
 @pytest.mark.parametrize(
     ("mode", "words"),
-    [("single", "of 7"), ("rank", "then"), ("edit", "a better answer"), ("dialogue", "B is better")],
+    [("single", "of 7"), ("rank", "then"), ("edit", "a better answer"), ("dialogue", "is better")],
 )
 def test_a_replayed_session_leaves_its_table_in_every_mode(bench, desk, store, monkeypatch, mode, words):
     scores = {
