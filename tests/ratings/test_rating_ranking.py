@@ -6,10 +6,12 @@ import choix
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from scipy.sparse.csgraph import connected_components
 
 from ftlab.errors import RatingError
 from ftlab.ratings.analysis.ranking import (
     ELO_PER_NAT,
+    _groups,
     bradley_terry,
     elo,
     fit,
@@ -219,3 +221,14 @@ def test_ties_alone_leave_the_coefficient_of_length_without_an_interval():
     assert found.value == pytest.approx(0.0)
     assert (found.low, found.high, found.n) == (None, None, 3)
     assert found.reason == "no interval: every item says the same"
+
+
+@pytest.mark.parametrize("density", [0.0, 0.05, 0.15, 0.4])
+def test_who_reaches_whom_by_wins_is_what_scipy_finds(density):
+    draws = np.random.default_rng(3)
+    for size in (2, 3, 7, 20):
+        won = draws.random((size, size)) < density
+        groups, member = _groups(won)
+        count, label = connected_components(won, directed=True, connection="strong")
+        assert groups == count
+        assert (np.equal.outer(member, member) == np.equal.outer(label, label)).all()

@@ -138,20 +138,31 @@ def _table(counts: npt.ArrayLike, size: int, name: str) -> Floats:
     return table
 
 
+def _groups(won: npt.NDArray[np.bool_]) -> tuple[int, npt.NDArray[np.intp]]:
+    """How many groups of models reach each other by wins, and the group of each.
+
+    As scipy.sparse.csgraph's strong components, whose import takes longer than the rest of a report.
+    """
+    reach = (won | np.eye(len(won), dtype=bool)).astype(np.float32)
+    for _ in range(max(1, len(won) - 1).bit_length()):  # each round doubles the length of the chains
+        reach = (reach @ reach > 0).astype(np.float32)
+    both = (reach > 0) & (reach.T > 0)
+    first, member = np.unique(both.argmax(axis=1), return_inverse=True)
+    return len(first), member
+
+
 def why_undefined(models: Sequence[str], table: npt.ArrayLike) -> str:
     """Empty where the strengths exist; else what is missing and what would mend it.
 
     They exist where every model leads to every other one by a chain of wins (Ford 1957). table: shape (K, K)
     with ties as halves.
     """
-    from scipy.sparse.csgraph import connected_components
-
     won = np.asarray(table, dtype=np.float64) > 0
     if len(models) < 2:
         return "a ranking needs two models"
     if not won.any():
         return "nothing was compared yet"
-    groups, member = connected_components(won, directed=True, connection="weak")
+    groups, member = _groups(won | won.T)
     if groups > 1:
         parts = [
             _listed([m for m, own in zip(models, member, strict=True) if own == g]) for g in range(groups)
@@ -160,7 +171,7 @@ def why_undefined(models: Sequence[str], table: npt.ArrayLike) -> str:
             f"{' and '.join(parts[:4])} were never compared with each other; compare one model of each group "
             "with one of another"
         )
-    groups, member = connected_components(won, directed=True, connection="strong")
+    groups, member = _groups(won)
     if groups == 1:
         return ""
     loses = np.array([(won & (member[:, None] != member) & (member == g)).any() for g in range(groups)])
