@@ -88,7 +88,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON; leave the field out or write a number")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> Row:
+def unique_keys(pairs: list[tuple[str, Any]]) -> Row:
+    """The object; ValueError that names a key that it has twice, of which JSON readers keep the last unsaid."""
     row = dict(pairs)
     if len(row) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -105,7 +106,7 @@ def _refuse_surrogates(value: object) -> None:
 def _parse(text: str, path: Path, line: int) -> Any:
     """The JSON value of `text`, which begins at `line` (from 1) of the file."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=unique_keys)
         if "\\u" in text:
             _refuse_surrogates(value)
     except json.JSONDecodeError as error:

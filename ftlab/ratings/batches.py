@@ -6,20 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from sqlalchemy import Connection, func, insert, select
 
-from ftlab.errors import RatingError
+from ftlab.errors import ConfigError, RatingError
 from ftlab.ratings import schema as t
 from ftlab.ratings.clean import clean
 from ftlab.ratings.said import LABEL_CHARACTERS, LABELS
 from ftlab.ratings.storage.database import utc_now
+from ftlab.section import Section
 
 
-class Settings(BaseModel):
+class Settings(Section):
     """What a batch asks of whom. It cannot change later: what was asked before would mean something else."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     overlap: int | None = Field(
         None, ge=1, le=1000, description="Raters for each task; None: every rater is asked every task."
@@ -114,12 +113,9 @@ def settings_of(value: "Settings | Mapping[str, Any] | None") -> Settings | None
     if value is None or isinstance(value, Settings):
         return value
     try:
-        return Settings.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RatingError(
-            f"settings of a batch: {'.'.join(map(str, first['loc'])) or 'together'}: {first['msg']}"
-        ) from error
+        return Settings(**value)
+    except ConfigError as error:
+        raise RatingError(f"settings of a batch: {error}") from error
 
 
 def find(connection: Connection, name: str) -> Batch | None:
@@ -128,7 +124,7 @@ def find(connection: Connection, name: str) -> Batch | None:
     if row is None:
         return None
     stored = json.loads(row["settings_json"])
-    settings = Settings.model_validate(stored) if stored else PLAIN  # {}: made before there were settings
+    settings = Settings(**stored) if stored else PLAIN  # {}: made before there were settings
     return Batch(row["name"], row["mode"], row["seed"], settings)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from ftlab.data.files import unique_keys
 from ftlab.errors import RatingError
 
 Record = dict[str, Any]
@@ -63,7 +64,7 @@ def parse(text: str) -> Any:
     """Strict JSON: no NaN, no infinity, no key twice. ValueError, in words, otherwise."""
     try:
         return json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=unique_keys
         )
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
@@ -78,15 +79,6 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{digits[:40]} is beyond every number: leave the field out")
     return number
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> Record:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} appears twice: keep one of them")
-    return record
 
 
 def _placed(place: str, text: str, line: int | None) -> Placed:
