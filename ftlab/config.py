@@ -9,14 +9,36 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, JsonValue, ValidationError, field_validator
 
 from ftlab.errors import ConfigError
+from ftlab.methods.context_distillation import ContextDistillation
+from ftlab.methods.distillation import Distillation
 from ftlab.methods.dpo import DPO
+from ftlab.methods.dylora import DyLoRA
+from ftlab.methods.ia3 import IA3
 from ftlab.methods.lora import LoRA
+from ftlab.methods.prompt_tuning import PrefixTuning, PromptTuning, PTuning
+from ftlab.methods.qlora import QLoRA
 from ftlab.methods.reward import Reward
 from ftlab.methods.sft import SFT
 from ftlab.section import Section, explain
 
 NAME = re.compile(r"[a-z0-9_-][a-z0-9._-]{0,79}")
 """What a run may be called: no path, no leading dot, the same on every file system."""
+
+Method = (
+    SFT
+    | LoRA
+    | QLoRA
+    | DyLoRA
+    | PromptTuning
+    | PrefixTuning
+    | PTuning
+    | IA3
+    | ContextDistillation
+    | Distillation
+    | DPO
+    | Reward
+)
+"""Everything that a model can be put through, in the order in which the lab presents it."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -48,7 +70,11 @@ class Data(Section):
     )
     mask: Literal["completion", "assistant", "all"] = Field(
         "assistant",
-        description="Which tokens count in the loss: the last answer, every answer, or all. SFT and LoRA only.",
+        description="Which tokens count in the loss: the last answer, every answer, or all.",
+    )
+    packing: bool = Field(
+        False,
+        description="Fill each row up to max_length with whole rows, which do not see each other.",
     )
 
 
@@ -75,6 +101,16 @@ class Checkpoint(Section):
     keep: int = Field(2, ge=1, le=1000, description="How many checkpoints stay; older whole ones go first.")
 
 
+class EarlyStopping(Section):
+    """When to end because nothing gets better."""
+
+    patience: int = Field(3, gt=0, le=1000, description="End after so many evaluations without a better one.")
+    least: float = Field(
+        0.0, ge=0, le=1e6, description="What counts as better: lower by more than this, in nats."
+    )
+    keep_best: bool = Field(True, description="Save the weights of the best evaluation, not of the last.")
+
+
 def _own_data(values: dict[str, Any]) -> Data:
     own = {"dpo": "wren:preferences", "reward": "wren:comparisons"}
     return Data(train=own.get(values["method"].kind, "wren:sft"))
@@ -97,9 +133,9 @@ class RunConfig(Section):
         min_length=1,
         description='What to start from: "wren", "smollm2", a local folder, a hub id, or "run:NAME".',
     )
-    method: Annotated[SFT | LoRA | DPO | Reward, Field(discriminator="kind"), _named("kind")] = Field(
+    method: Annotated[Method, Field(discriminator="kind"), _named("kind")] = Field(
         SFT(),
-        description="How it learns: all weights from examples, an adapter from examples, from preferences, or to judge.",
+        description="How it learns, from what, and which weights.",
     )
     data: Annotated[Data, _named("train")] = Field(
         default_factory=_own_data,
@@ -136,6 +172,12 @@ class RunConfig(Section):
     evaluate: Evaluate = Field(Evaluate(), description="How often the run is looked at from outside.")
     checkpoint: Checkpoint = Field(
         Checkpoint(), description="How often enough is saved to go on after a crash."
+    )
+    early_stopping: EarlyStopping | None = Field(
+        None, description="End when the evaluation loss gets no better; none: go on to the end."
+    )
+    trackers: list[Literal["trackio", "tensorboard", "wandb"]] = Field(
+        [], description="Report the figures there as well, besides the run's own; nothing leaves by default."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where to train; auto: the GPU if there is one."

@@ -44,6 +44,10 @@ BENCHES = {
         "tokens/s of LoRA on smollm2 against `trl sft` with its own defaults",
         {"ratio": (">=", 3.5), "loss_difference": ("<=", 0.02)},
     ),
+    "methods": Bench(
+        "each method on wren against what its paper says it does: the median of three seeds, a row a method",
+        {"failed": ("<=", 0), "slowest_seconds": ("<=", 90)},
+    ),
     "launch": Bench(
         "seconds from Run.start() to the first loss, cold and warm, against `trl sft`",
         {"ratio": (">=", 4), "cold_ratio": (">=", 1.2), "warm_seconds": ("<=", 2)},

@@ -7,10 +7,9 @@ from pydantic import Field
 from ftlab.section import Section
 
 
-class LoRA(Section):
-    """A small adapter beside the frozen weights learns from examples."""
+class Adapter(Section):
+    """What every low-rank adapter has: h = W x + scale B A x, with A of rank x inputs and B of outputs x rank."""
 
-    kind: Literal["lora"] = "lora"
     rank: int = Field(8, gt=0, le=1024, description="Width of the adapter; its size grows linearly with it.")
     alpha: float | None = Field(
         None, gt=0, le=8192, description="The adapter counts alpha / rank times; none: twice the rank."
@@ -22,7 +21,28 @@ class LoRA(Section):
         "all-linear",
         description="Which weights get an adapter: a word for the usual sets, or names of modules.",
     )
+
+    @property
+    def scaled_by(self) -> float:
+        """Alpha as it is used: twice the rank where none was given."""
+        return 2 * self.rank if self.alpha is None else self.alpha
+
+
+class LoRA(Adapter):
+    """A small adapter beside the frozen weights learns from examples."""
+
+    kind: Literal["lora"] = "lora"
     rslora: bool = Field(False, description="Count the adapter alpha / sqrt(rank) times, for ranks over 32.")
+    dora: bool = Field(
+        False, description="Learn the length of each weight's columns apart from their direction (DoRA)."
+    )
+    start: Literal["zero", "gaussian", "pissa", "olora"] = Field(
+        "zero",
+        description="First values: B = 0 with a uniform or Gaussian A, or a part of the weights themselves.",
+    )
+    plus: float | None = Field(
+        None, ge=1, le=256, description="How many times A's step size B gets (LoRA+: 16); none: the same."
+    )
     learning_rate: float = Field(
         1e-3, gt=0, le=1, description="Highest step size, per optimiser step; 1e-4 to 1e-3 is usual."
     )

@@ -12,12 +12,11 @@ from typing import Any
 
 from ftlab import data, events
 from ftlab.config import RunConfig
-from ftlab.errors import ConfigError, FtlabError
+from ftlab.errors import FtlabError
 from ftlab.events import Ended, Measured, Saved, Started
-from ftlab.methods import checkpoints, hardware, samples, start, trainers
-from ftlab.methods.dpo import DPO
+from ftlab.methods import checkpoints, hardware, samples, start, trainers, wrapped
+from ftlab.methods.recipes import Recipe, recipe_of
 from ftlab.methods.reporter import CHECKPOINTS, EVENTS, STOP, Log, Reporter
-from ftlab.methods.reward import Reward
 
 EVALUATION_ROWS = 128  # of the embedded held-out rows: a loss with two digits, for a twentieth of the time
 MODEL = "model"
@@ -43,31 +42,34 @@ def _train(folder: Path, log: Log) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the process was forked or will fork
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    import torch
+
     _quiet()
     config = RunConfig.from_json(
         (folder / "config.json").read_text("utf-8"), source=str(folder / "config.json")
     )
-    trainers.check_keys(config)
+    recipe = recipe_of(config)
+    trainers.check_keys(recipe)
     rows = data.read(config.data.train, config.data.max_rows)
-    held_out = _held_out(config)
-    begin = start.find(config.model, log.note, scores=isinstance(config.method, Reward))
-    _check_reward(config, begin)
+    held_out = _held_out(recipe)
+    begin = start.find(config.model, log.note, scores=recipe.gives_scores)
+    recipe.check(begin)
     tokenizer = start.tokenizer_of(begin)
-    columns = _render(config, rows, tokenizer)
-    evaluation = None if held_out is None else _render(config, held_out, tokenizer)
+    columns = recipe.render(rows, tokenizer)
+    evaluation = None if held_out is None else recipe.render(held_out, tokenizer)
+
+    chosen = hardware.choose(config.device, config.threads, begin.parameters, frozen=recipe.freezes)
+    hardware.apply(chosen)
+    torch.manual_seed(config.seed)
+    model = recipe.model(begin, chosen, tokenizer, log.note)
+    start.check_vocabulary(tokenizer, model, begin)
+    columns = recipe.learned_from(columns, model, tokenizer, log.note)
+    evaluation = evaluation and recipe.learned_from(evaluation, model, tokenizer, log.note)
     for text in columns.notes + [f"evaluation: {note}" for note in (evaluation.notes if evaluation else [])]:
         log.note(text)
-
-    frozen = trainers.adapter_of(config) is not None
-    chosen = hardware.choose(config.device, config.threads, begin.parameters, frozen=frozen)
-    hardware.apply(chosen)
     total = config.max_steps or math.ceil(math.ceil(len(columns) / config.batch_size) * config.epochs)
     every = config.evaluate.every_steps or max(1, total // 10)
-    args = trainers.arguments(config, chosen, folder, evaluates=evaluation is not None, every_steps=every)
-    model = _model(config, begin, chosen, log)
-    if isinstance(config.method, Reward) and not begin.gives_scores:
-        model = start.with_score_head(model, tokenizer, begin)
-    start.check_vocabulary(tokenizer, model, begin)
+    args = trainers.arguments(recipe, chosen, folder, evaluates=evaluation is not None, every_steps=every)
 
     checkpoint = _checkpoint(folder, log)
     prompts = samples.prompts_of(config.evaluate.prompts)
@@ -82,7 +84,7 @@ def _train(folder: Path, log: Log) -> None:
         tokens_before=_tokens_at(folder, checkpoint),
     )
     trainer = trainers.build(
-        config,
+        recipe,
         chosen,
         model,
         tokenizer,
@@ -92,13 +94,13 @@ def _train(folder: Path, log: Log) -> None:
         reporter,
     )
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    _finish(folder, log, config, begin, reporter, trainer, tokenizer)
+    _finish(folder, log, recipe, begin, reporter, trainer, tokenizer)
 
 
 def _finish(
     folder: Path,
     log: Log,
-    config: RunConfig,
+    recipe: Recipe,
     begin: start.Start,
     reporter: Reporter,
     trainer: Any,
@@ -115,12 +117,13 @@ def _finish(
             trainer.evaluate()
         reporter.sample(step, trainer.model)
         model = trainer.accelerator.unwrap_model(trainer.model)
-        facts = _facts(folder, config, begin, model, step)
-        sha256 = checkpoints.write_whole(
-            folder / MODEL,
-            lambda aside: trainers.save_model(model, tokenizer, aside, begin.base_reference),
-            facts,
-        )
+
+        def fill(aside: Path) -> None:
+            recipe.save(model, aside, begin.base_reference)
+            tokenizer.save_pretrained(str(aside))
+
+        facts = _facts(folder, recipe.config, begin, model, step)
+        sha256 = checkpoints.write_whole(folder / MODEL, fill, facts)
         log.append(Saved(time.time(), step, MODEL, "model", sha256))
     (folder / STOP).unlink(missing_ok=True)  # heeded; a resumed run must not meet it again
     reporter.end(step)
@@ -128,10 +131,8 @@ def _finish(
 
 def _facts(folder: Path, config: RunConfig, begin: start.Start, model: Any, step: int) -> dict[str, Any]:
     """The manifest of a trained model: what it is, and what it was made from."""
-    from peft import PeftModel
-
     return {
-        "kind": "adapter" if isinstance(model, PeftModel) else "model",
+        "kind": "adapter" if wrapped.is_wrapped(model) else "model",
         "base": {"reference": begin.base_reference, "sha256": begin.sha256},
         "started_from": begin.reference,
         "run": folder.name,
@@ -175,52 +176,14 @@ def _started(
     )
 
 
-def _render(config: RunConfig, rows: data.Rows, tokenizer: Any) -> data.Columns:
-    if isinstance(config.method, DPO):
-        return data.render_preferences(rows, tokenizer, config.data.max_length)
-    if isinstance(config.method, Reward):
-        return data.render_comparisons(rows, tokenizer, config.data.max_length, config.method.margin)
-    return data.render(rows, tokenizer, config.data.mask, config.data.max_length)
-
-
-def _check_reward(config: RunConfig, begin: start.Start) -> None:
-    """Raises ConfigError where a reward model is asked for what it has not, or what could not be loaded again."""
-    if not isinstance(config.method, Reward):
-        return
-    if config.evaluate.prompts:
-        raise ConfigError("evaluate.prompts: a reward model writes no answers; leave them out")
-    if config.method.adapter is not None and (begin.adapter is not None or begin.gives_scores):
-        raise ConfigError(
-            f"method.adapter: {begin.reference} is no bare base, and an adapter can stand on one only; "
-            f"leave method.adapter out, or start from {begin.base_reference}"
-        )
-
-
-def _held_out(config: RunConfig) -> data.Rows | None:
+def _held_out(recipe: Recipe) -> data.Rows | None:
     """The evaluation rows: those asked for, else the embedded world's own held-out ones."""
+    config = recipe.config
     if config.data.eval is not None:
         return data.read(config.data.eval)
-    if config.data.train not in ("wren:sft", "wren:preferences", "wren:comparisons"):
+    if config.data.train not in recipe.embedded:
         return None
     return data.read(f"{config.data.train}:eval", EVALUATION_ROWS)
-
-
-def _model(config: RunConfig, begin: start.Start, chosen: hardware.Hardware, log: Log) -> Any:
-    """The model to train: an adapter that the reference brings is trained on by an adapter method, else merged."""
-    import torch
-
-    torch.manual_seed(config.seed)
-    model = start.load(begin, chosen.weights, chosen.attention)
-    if begin.adapter is None:
-        return model
-    if trainers.adapter_of(config) is None or isinstance(config.method, Reward):
-        log.note(f"the adapter of {begin.reference} was merged into its base {begin.base_reference}")
-        return trainers.merge_adapter(model, begin.adapter)
-    log.note(
-        f"the adapter of {begin.reference} is trained on, with the rank, alpha and targets it has; "
-        f"the base stays {begin.base_reference}"
-    )
-    return trainers.continue_adapter(model, begin.adapter)
 
 
 def _checkpoint(folder: Path, log: Log) -> Path | None:

@@ -15,6 +15,7 @@ from ftlab.errors import ConfigError, DataError, ModelError
 from ftlab.events import Evaluated, Measured, Noted
 from ftlab.methods import start, train
 from ftlab.methods.documents import SCORE, install
+from ftlab.methods.recipes import recipe_of
 from ftlab.methods.reward import Reward
 from ftlab.models.model import load
 from ftlab.models.rewards import load_reward
@@ -72,12 +73,12 @@ def loss_of(
     found = begin(Path(config.model))
     tokenizer = start.tokenizer_of(found)
     chosen_hardware = hardware.choose("cpu", 1, found.parameters, frozen=False)
-    args = trainers.arguments(config, chosen_hardware, folder, evaluates=False, every_steps=1)
+    args = trainers.arguments(recipe_of(config), chosen_hardware, folder, evaluates=False, every_steps=1)
     columns = render_comparisons(margined(2), tokenizer)
     from transformers import TrainerCallback
 
     trainer = trainers.build(
-        config,
+        recipe_of(config),
         chosen_hardware,
         scorer(Path(config.model)),
         tokenizer,
