@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ftlab.widgets.board import Board
     from ftlab.widgets.compare import Compare
+    from ftlab.widgets.flipbook import Flipbook
     from ftlab.widgets.rate import Rate
     from ftlab.widgets.run_view import RunView
 
-__all__ = ["Board", "Compare", "Rate", "RunView"]
+__all__ = ["Board", "Compare", "Flipbook", "Rate", "RunView"]
 
-_HOMES = {"Board": "board", "Compare": "compare", "Rate": "rate", "RunView": "run_view"}
+_HOMES = {
+    "Board": "board",
+    "Compare": "compare",
+    "Flipbook": "flipbook",
+    "Rate": "rate",
+    "RunView": "run_view",
+}
 
 
 def __getattr__(

@@ -97,6 +97,14 @@ export function figure(value: number | null | undefined, unit = ''): string {
   return unit ? `${text} ${unit}` : text;
 }
 
+/** For a person who compares at a glance: counts as they are, else three significant digits. */
+export function brief(value: number | null): string {
+  if (value === null) return '–';
+  if (Number.isInteger(value)) return value.toLocaleString('en');
+  const size = Math.abs(value);
+  return size >= 1000 ? Math.round(value).toLocaleString('en') : size < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+}
+
 /** 48 s, 3 min 20 s, 2 h 05 min. */
 export function duration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
