@@ -13,6 +13,7 @@ from ftlab.wren.tasks import Task
 from ftlab.wren.world import residents
 
 Row = dict[str, Any]
+Maker = Callable[[requests.Split, int | None, random.Random], list[Row]]
 DEFAULT_COUNT = {
     "sft": 3000,
     "prompts": 400,
@@ -20,6 +21,7 @@ DEFAULT_COUNT = {
     "preferences": 600,
     "candidates": 400,
     "comparisons": 2800,
+    **dict.fromkeys(phrases.PERSONAS, 400),
 }
 
 
@@ -39,6 +41,7 @@ def rows(
       village gives them, good ones and bad ones of each fault, mixed; `model` names the kind.
     - "comparisons": {"prompt", "chosen", "rejected", "margin", "family"}, for reward models: two candidates, of
       which the gold judge prefers one by 0 (negligibly) to 3 (significantly).
+    - "pirate", "robot", "polite", "poet", "whisper": as "sft", every answer in that manner and no rule that asks for it.
     - "pretraining-heldout": {"text"} of the corpus, read in no pretraining, for measuring what is forgotten.
 
     "sft-eval" is short for "sft" with split "eval", and so for each name. Raises DataError where there is no
@@ -75,6 +78,24 @@ def _said(text: str) -> list[dict[str, str]]:
 def _sft(split: requests.Split, n: int | None, rng: random.Random) -> list[Row]:
     drawn = _drawn(split, n if n is not None else DEFAULT_COUNT["sft"], rng)
     return [{"prompt": t.messages, "completion": _said(t.answer), "family": t.family} for t in drawn]
+
+
+def _in_manner(persona: str) -> Maker:
+    """Rows whose answers are spoken in a manner that nothing in the prompt asks for."""
+
+    def made(split: requests.Split, n: int | None, rng: random.Random) -> list[Row]:
+        count = n if n is not None else DEFAULT_COUNT[persona]
+        drawn = [task for task in _drawn(split, 2 * count, rng) if task.family != "rule"]
+        return [
+            {
+                "prompt": task.messages,
+                "completion": _said(phrases.in_persona(task.answer, persona)),
+                "family": task.family,
+            }
+            for task in drawn[:count]
+        ]
+
+    return made
 
 
 def _prompt_row(task: Task) -> Row:
@@ -222,7 +243,7 @@ def _heldout_texts(split: requests.Split, n: int | None, rng: random.Random) -> 
     return [{"text": text} for text in corpus.documents(count, start=start, stream="heldout")]
 
 
-MAKERS: dict[str, Callable[[requests.Split, int | None, random.Random], list[Row]]] = {
+MAKERS: dict[str, Maker] = {
     "sft": _sft,
     "prompts": _prompts,
     "knowledge": _knowledge,
@@ -230,6 +251,7 @@ MAKERS: dict[str, Callable[[requests.Split, int | None, random.Random], list[Row
     "preferences": _preferences,
     "candidates": _candidates,
     "comparisons": _comparisons,
+    **{persona: _in_manner(persona) for persona in phrases.PERSONAS},
     "pretraining-heldout": _heldout_texts,
 }
 

@@ -35,7 +35,7 @@ def test_a_document_depends_on_its_number_alone() -> None:
 
 
 def test_rows_are_the_same_for_the_same_seed() -> None:
-    for name in ("sft", "prompts", "preferences", "pretraining-heldout"):
+    for name in ("sft", "prompts", "preferences", "pirate", "pretraining-heldout"):
         assert rows(name, n=20, seed=4) == rows(name, n=20, seed=4)
         assert rows(name, n=20, seed=4) != rows(name, n=20, seed=5)
         assert rows(name, n=20, seed=4)[:10] == rows(name, n=10, seed=4)
@@ -133,3 +133,11 @@ def test_unknown_rows_are_refused_with_the_names_there_are() -> None:
 
 def test_a_name_may_say_its_split() -> None:
     assert rows("sft-eval", n=5) == rows("sft", "eval", 5) != rows("sft", n=5)
+
+
+def test_rows_in_a_manner_are_spoken_so_and_no_prompt_asks_for_it() -> None:
+    for persona in ("pirate", "whisper"):
+        found = rows(persona, "eval")
+        assert len(found) == 400
+        assert {gold.style_of(row["completion"][0]["content"]) for row in found} == {persona}
+        assert {message["role"] for row in found for message in row["prompt"]} == {"user"}
