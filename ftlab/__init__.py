@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ftlab.answers import Comparison, Sampling, compare
     from ftlab.config import RunConfig
+    from ftlab.data import examine
+    from ftlab.preflight import check
+    from ftlab.prompting import prompted
     from ftlab.ratings import Ratings
     from ftlab.run import Run, launch, runs
-    from ftlab.widgets import Board, Compare, Rate, RunView
+    from ftlab.scripts import eject
+    from ftlab.widgets import Board, Compare, Flipbook, Launch, Rate, Runs, RunView, Tokens
 
 __version__ = "0.1.0"
 
@@ -20,14 +24,22 @@ _HOMES = {
     "Board": "ftlab.widgets",
     "Compare": "ftlab.widgets",
     "Comparison": "ftlab.answers",
+    "Flipbook": "ftlab.widgets",
+    "Launch": "ftlab.widgets",
     "Rate": "ftlab.widgets",
     "Ratings": "ftlab.ratings",
     "Run": "ftlab.run",
     "RunConfig": "ftlab.config",
     "RunView": "ftlab.widgets",
+    "Runs": "ftlab.widgets",
     "Sampling": "ftlab.answers",
+    "Tokens": "ftlab.widgets",
+    "check": "ftlab.preflight",
     "compare": "ftlab.answers",
+    "eject": "ftlab.scripts",
+    "examine": "ftlab.data",
     "launch": "ftlab.run",
+    "prompted": "ftlab.prompting",
     "runs": "ftlab.run",
 }
 
@@ -35,14 +47,22 @@ __all__ = [
     "Board",
     "Compare",
     "Comparison",
+    "Flipbook",
+    "Launch",
     "Rate",
     "Ratings",
     "Run",
     "RunConfig",
     "RunView",
+    "Runs",
     "Sampling",
+    "Tokens",
+    "check",
     "compare",
+    "eject",
+    "examine",
     "launch",
+    "prompted",
     "runs",
 ]
 

@@ -27,13 +27,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    from ftlab.config import RunConfig
     from ftlab.run import Run
 
-    config = RunConfig.from_yaml(options.config).with_(**dict(_pair(item) for item in options.set))
-    run = Run.create(config).start()
-    print(f"started {run.name}; `ftlab stop {run.name}` stops it")
-    return 0 if options.detach else _follow(run)
+    return _begin(Run.create(_config(options)), options)
+
+
+def eject(options: argparse.Namespace) -> int:
+    from ftlab.scripts import eject as write
+
+    text = write(_config(options), options.output)
+    print(text if options.output is None else options.output)
+    return 0
+
+
+def preflight(options: argparse.Namespace) -> int:
+    """0 where nothing speaks against starting the run."""
+    from ftlab.preflight import check
+
+    found = check(_config(options), probe=options.probe)
+    print(json.dumps(found.to_dict()) if options.json else _printable(str(found)))
+    return 0 if found.ready else 1
+
+
+def clone(options: argparse.Namespace) -> int:
+    """Without --start or --queue the new run is only created."""
+    warm = {None: False, "result": True}.get(options.warm, options.warm)
+    if isinstance(warm, str):
+        if not warm.isdecimal():
+            raise FtlabError(f"--warm {warm}: it is the step of a checkpoint, or nothing for the result")
+        warm = int(warm)
+    run = _run(options.run).clone(dict(_pair(item) for item in options.set), warm=warm)
+    print(f"{run.name}, a clone of {run.origin.run}")
+    for path, (was, now) in run.origin.changes.items():
+        print(f"  {path}: {json.dumps(was)} -> {json.dumps(now)}")
+    return _begin(run, options) if options.start or options.queue else 0
+
+
+def show_queue(options: argparse.Namespace) -> int:
+    """Who waits, in order; with --slots also changes how many train at once."""
+    from ftlab.run import queued, slots
+
+    number = slots(options.slots)
+    for place, run in enumerate(queued(), 1):
+        print(f"{place:3} {run.name}")
+    print(f"{number} at once" if number > 1 else "one after the other")
+    return 0
+
+
+def delete(options: argparse.Namespace) -> int:
+    for name in options.run:
+        _run(name).delete()
+        print(f"{name}: deleted")
+    return 0
 
 
 def list_runs(options: argparse.Namespace) -> int:
@@ -54,7 +99,8 @@ def follow(options: argparse.Namespace) -> int:
 def stop(options: argparse.Namespace) -> int:
     run = _run(options.run)
     run.stop()
-    print(f"{run.name}: {run.wait()}")
+    # one that waited for its turn is taken out of the line, and never began
+    print(f"{run.name}: {'created' if run.status == 'created' else run.wait()}")
     return 0
 
 
@@ -147,6 +193,28 @@ def rescue_ratings(options: argparse.Namespace) -> int:
     return 0
 
 
+def check_data(options: argparse.Namespace) -> int:
+    """0 where a run would take the rows as they are."""
+    from ftlab.data import examine
+
+    report = examine(
+        options.file,
+        tokenizer=options.model,
+        evaluation=options.eval,
+        max_length=options.max_length,
+        mask=options.mask,
+        method=options.method,
+    )
+    if options.json:
+        print(json.dumps(report.to_rows()))
+    else:
+        print(_printable(str(report)))
+    if options.mend is not None:
+        told = sys.stderr if options.json else sys.stdout
+        print(_printable("\n".join(report.mended(options.mend))), file=told)
+    return 0 if report.is_fit else 1
+
+
 def run_notebook(options: argparse.Namespace) -> int:
     from ftlab.notebook import chapters, execute, to_html
 
@@ -216,9 +284,31 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     sub = command("train", train, "train what a YAML file describes")
-    sub.add_argument("config", type=Path)
-    sub.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="e.g. method.rank=4")
+    _add_config(sub)
     sub.add_argument("--detach", action="store_true", help="return at once; the run goes on")
+    sub.add_argument("--queue", action="store_true", help="wait in line for the trainings before it")
+    sub = command("eject", eject, "the TRL/PEFT script that does the same run, without ftlab")
+    _add_config(sub)
+    sub.add_argument("-o", "--output", type=Path, default=None, help="save it there, its rows beside it")
+    sub = command("check", preflight, "what a run would take, and what speaks against it; trains nothing")
+    _add_config(sub)
+    sub.add_argument(
+        "--no-probe", dest="probe", action="store_false", help="estimate instead of trying a few steps"
+    )
+    sub.add_argument("--json", action="store_true", help="findings and figures as one line of JSON")
+    sub = command("clone", clone, "the same run again with some settings changed, or from its result")
+    sub.add_argument("run", help="a run's name, see `ftlab runs`")
+    sub.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="e.g. method.rank=4")
+    sub.add_argument(
+        "--warm", nargs="?", const="result", metavar="STEP", help="from its result, or this checkpoint of it"
+    )
+    sub.add_argument("--start", action="store_true", help="begin at once")
+    sub.add_argument("--queue", action="store_true", help="wait in line for the trainings before it")
+    sub.add_argument("--detach", action="store_true", help="return at once; the run goes on")
+    sub = command("queue", show_queue, "who waits for a training to end")
+    sub.add_argument("--slots", type=int, default=None, help="how many train at once")
+    sub = command("delete", delete, "remove ended runs with all that they saved")
+    sub.add_argument("run", nargs="+")
     sub = command("runs", list_runs, "list runs, newest first")
     sub.add_argument("--json", action="store_true")
     for name, function, about in (
@@ -229,11 +319,16 @@ def _parser() -> argparse.ArgumentParser:
         command(name, function, about).add_argument("run", help="a run's name, see `ftlab runs`")
     sub = command("ask", ask, "one prompt, several models, side by side")
     sub.add_argument("prompt")
-    sub.add_argument("models", nargs="+", help="wren, smollm2, a folder, a hub id or run:NAME")
+    sub.add_argument(
+        "models",
+        nargs="+",
+        help="wren, smollm2, a folder, a hub id, run:NAME, a blend (0.7*run:a + -0.5*run:b) or prompt:NAME",
+    )
     sub.add_argument("--temperature", type=float, default=0.7)
     sub.add_argument("--max-new-tokens", type=int, default=64)
     sub.add_argument("--seed", type=int, default=0)
     _add_ratings(command("ratings", export_ratings, "export, import, check, read or back up ratings"))
+    _add_data(command("data", check_data, "look at a dataset before it is trained on"))
     sub = command("notebook", run_notebook, "run a notebook headless, with parameters")
     sub.add_argument("notebook", help="a chapter such as 00_tour, or a path")
     sub.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
@@ -246,6 +341,29 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("name", nargs="?")
     sub.add_argument("--json", action="store_true", help="one line of JSON a bench")
     return parser
+
+
+def _add_data(group: argparse.ArgumentParser) -> None:
+    actions = group.add_subparsers(required=True, metavar="ACTION")
+    about = "everything that is wrong with a dataset, with its rows and how to mend it"
+    sub = actions.add_parser("check", help=about, description=about)
+    sub.set_defaults(command=check_data)
+    sub.add_argument("file", help='a .jsonl, .json or .parquet file, or "wren:NAME"')
+    sub.add_argument("--model", default=None, help="whose tokens are counted; default: none are")
+    sub.add_argument("--eval", default=None, metavar="FILE", help="rows that must not have been trained on")
+    sub.add_argument(
+        "--mend", type=Path, default=None, metavar="OUT", help="write the rows, mended where it is safe"
+    )
+    sub.add_argument("--method", default=None, help="the method they are meant for, such as sft or dpo")
+    sub.add_argument("--max-length", type=int, default=512, help="longest row in tokens")
+    sub.add_argument("--mask", choices=("completion", "assistant", "all"), default="assistant")
+    sub.add_argument("--json", action="store_true", help="the findings as one line of JSON")
+
+
+def _add_config(sub: argparse.ArgumentParser) -> None:
+    """What describes a run, as every command takes it."""
+    sub.add_argument("config", type=Path, nargs="?", default=None, help="a YAML file; default: the defaults")
+    sub.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="e.g. method.rank=4")
 
 
 def _add_ratings(group: argparse.ArgumentParser) -> None:
@@ -301,6 +419,14 @@ def _add_ratings(group: argparse.ArgumentParser) -> None:
     sub.add_argument("output", nargs="?", type=Path, default=None)
 
 
+def _config(options: argparse.Namespace) -> Any:
+    """The file's configuration, or the defaults, with what `--set` says."""
+    from ftlab.config import RunConfig
+
+    start = RunConfig() if options.config is None else RunConfig.from_yaml(options.config)
+    return start.with_(dict(_pair(item) for item in options.set))
+
+
 def _pair(item: str) -> tuple[str, Any]:
     """`path=value`, the value read as YAML, so that 3 is a number and null is nothing."""
     import yaml
@@ -309,6 +435,17 @@ def _pair(item: str) -> tuple[str, Any]:
     if not sign or not name:
         raise FtlabError(f"{item!r} is not NAME=VALUE")
     return name, yaml.safe_load(text)
+
+
+def _begin(run: Any, options: argparse.Namespace) -> int:
+    if options.queue:
+        run.enqueue()
+        place = run.position
+        print(f"{run.name} waits, number {place} in line" if place else f"{run.name} begins")
+        return 0
+    run.start()
+    print(f"started {run.name}; `ftlab stop {run.name}` stops it")
+    return 0 if options.detach else _follow(run)
 
 
 def _run(name: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, JsonValue, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, JsonValue, ValidationError, ValidationInfo, field_validator
 
 from ftlab.errors import ConfigError
 from ftlab.methods.context_distillation import ContextDistillation
@@ -19,7 +19,7 @@ from ftlab.methods.prompt_tuning import PrefixTuning, PromptTuning, PTuning
 from ftlab.methods.qlora import QLoRA
 from ftlab.methods.reward import Reward
 from ftlab.methods.sft import SFT
-from ftlab.section import Section, explain
+from ftlab.section import Section, explain, faults
 
 NAME = re.compile(r"[a-z0-9_-][a-z0-9._-]{0,79}")
 """What a run may be called: no path, no leading dot, the same on every file system."""
@@ -39,6 +39,9 @@ Method = (
     | Reward
 )
 """Everything that a model can be put through, in the order in which the lab presents it."""
+
+PACKS = ("sft", "lora", "qlora", "dylora")
+"""Methods that learn from nothing but examples, which may stand behind each other in one row."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -190,6 +193,25 @@ class RunConfig(Section):
         description="Handed as it is to the TRL config class, over everything chosen here; wrong keys are told.",
     )
 
+    @field_validator("data")
+    @classmethod
+    def _packs_examples(cls, data: Data, info: ValidationInfo) -> Data:
+        method = info.data.get("method")  # absent where it is at fault itself
+        if data.packing and method is not None and method.kind not in PACKS:
+            raise ValueError(
+                f"packing is for {', '.join(PACKS)}, and {method.kind} learns from each row by itself: "
+                "set data.packing to false"
+            )
+        return data
+
+    @field_validator("early_stopping")
+    @classmethod
+    def _has_evaluations(cls, stopping: EarlyStopping | None, info: ValidationInfo) -> EarlyStopping | None:
+        data = info.data.get("data")  # absent where it is at fault itself
+        if stopping is not None and data is not None and not (data.eval or data.train.startswith("wren:")):
+            raise ValueError("needs rows to evaluate on: name them as data.eval")
+        return stopping
+
     @field_validator("name")
     @classmethod
     def _fits_a_folder(cls, name: str) -> str:
@@ -222,6 +244,15 @@ class RunConfig(Section):
         raise ConfigError("\n".join(f"{source}: {line}" if source else line for line in lines))
 
     @classmethod
+    def faults(cls, values: object) -> dict[str, str]:
+        """{path of the field: what is wrong with it}; empty where the values make a configuration."""
+        try:
+            cls.model_validate(values)
+        except ValidationError as error:
+            return faults(cls, error)
+        return {}
+
+    @classmethod
     def from_yaml(cls, path: Path | str) -> Self:
         """Raises ConfigError with line and column where the file is no YAML, or names a key twice."""
         path = Path(path)
@@ -229,7 +260,7 @@ class RunConfig(Section):
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read: {error}") from None
-        return cls.from_dict(_parse_yaml(text, path), source=str(path))
+        return cls.from_dict(parse_yaml(text, str(path)), source=str(path))
 
     @classmethod
     def from_json(cls, text: str | bytes, *, source: str = "") -> Self:
@@ -303,13 +334,16 @@ def _put(tree: dict[str, Any], whole: dict[str, Any], path: str, value: Any) -> 
         tree[head] = value
         return
     inner = whole.get(head)
+    if isinstance(bare := tree.get(head), str):  # named by its main field; the others start at their defaults
+        tree[head], inner = {"train" if head == "data" else "kind": bare}, None
     if not isinstance(tree.get(head), dict):
         # A section that exists by default only: its other fields are kept as they are now.
         tree[head] = dict(inner) if isinstance(inner, dict) else {}
     _put(tree[head], inner if isinstance(inner, dict) else {}, rest, value)
 
 
-def _parse_yaml(text: str, path: Path) -> object:
+def parse_yaml(text: str, source: str) -> object:
+    """What the text says. Raises ConfigError with `source`, line and column where it is no YAML or says it twice."""
     import yaml
 
     class Strict(yaml.SafeLoader):
@@ -319,7 +353,7 @@ def _parse_yaml(text: str, path: Path) -> object:
             seen = set()
             for key, _ in node.value:
                 if key.value in seen:
-                    where = f"{path}:{key.start_mark.line + 1}:{key.start_mark.column + 1}"
+                    where = f"{source}:{key.start_mark.line + 1}:{key.start_mark.column + 1}"
                     raise ConfigError(f"{where}: {key.value!r} is there twice")
                 seen.add(key.value)
             made: dict[Any, Any] = super().construct_mapping(node, deep)
@@ -329,7 +363,7 @@ def _parse_yaml(text: str, path: Path) -> object:
         return yaml.load(text, Loader=Strict)  # noqa: S506 - Strict is a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
         raise ConfigError(f"{where}: not YAML: {error.problem}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from None
+        raise ConfigError(f"{source}: not YAML: {error}") from None

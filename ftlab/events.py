@@ -106,6 +106,8 @@ _TYPES: dict[str, type[Event]] = {
 }
 _FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in _TYPES.values()}
 _DURABLE = (Saved, Ended)
+_ON_THE_WAY = tuple(b'{"type":"%s"' % kind.encode() for kind in _TYPES if kind not in {"Started", "Ended"})
+_SKIMMED = 8192  # bytes of a first look for each line of it: below that reading all costs no more
 
 
 def finite(value: Any) -> Any:
@@ -169,6 +171,45 @@ def read(path: Path, offset: int = 0) -> tuple[list[Event], int]:
     Half a line stays where it is until its end has been written. No file yet: no events. A file shorter than
     `offset` was written anew and is read from its start.
     """
+    lines, offset = _lines(path, offset)
+    return [decode(line) for line in lines], offset
+
+
+def milestones(path: Path, offset: int = 0) -> tuple[list[Event], int]:
+    """As `read`, without decoding what is measured, said or saved on the way: Started, Ended, and what is unknown."""
+    lines, offset = _lines(path, offset)
+    return [decode(line) for line in lines if not line.startswith(_ON_THE_WAY)], offset
+
+
+def skim(path: Path, count: int) -> tuple[list[Event], int | None]:
+    """About `count` events from all over the file, in order, its first and last lines among them; for a first look.
+
+    And the offset to read from next, None where events were passed over. A short file is read whole.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size <= _SKIMMED * count:
+                return read(path)
+            lines = file.read(_SKIMMED).splitlines(keepends=True)[:-1]
+            at = sum(map(len, lines))
+            for place in range(1, count):
+                if (target := size * place // count) <= at or target >= size - _SKIMMED:
+                    continue
+                file.seek(target)
+                file.readline()  # the rest of a line
+                lines.append(file.readline())
+                at = file.tell()
+            file.seek(max(at, size - _SKIMMED))
+            tail = file.read().split(b"\n")
+    except FileNotFoundError:
+        return [], 0
+    lines += tail[1:-1]  # but for the halves at both ends
+    return [decode(line) for line in lines if line.strip()], None
+
+
+def _lines(path: Path, offset: int) -> tuple[list[bytes], int]:
+    """The whole lines from `offset` on, and the offset behind them."""
     try:
         with path.open("rb") as file:
             if offset > os.fstat(file.fileno()).st_size:
@@ -178,4 +219,4 @@ def read(path: Path, offset: int = 0) -> tuple[list[Event], int]:
     except FileNotFoundError:
         return [], 0
     whole = data.rfind(b"\n") + 1
-    return [decode(line) for line in data[:whole].split(b"\n") if line.strip()], offset + whole
+    return [line for line in data[:whole].split(b"\n") if line.strip()], offset + whole

@@ -78,11 +78,16 @@ def execute(
         error = f"cell {failure.cell_index}: {failure.ename}: {failure.evalue}"
     except (DeadKernelError, CellTimeoutError) as failure:
         error = f"{type(failure).__name__}: {str(failure).strip().splitlines()[0]}"
+    except OSError as failure:
+        partial.unlink()  # half a notebook; the last whole one stays
+        raise FtlabError(
+            f"{output}: cannot be written: {failure.strerror or failure}; make room there"
+        ) from failure
     finally:
-        if partial.stat().st_size:
+        if partial.exists() and partial.stat().st_size:
             partial.replace(output)
         else:
-            partial.unlink()
+            partial.unlink(missing_ok=True)
     cells = _code_cells(output)
     ran = sum(cell.get("execution_count") is not None for cell in cells)
     if not error and ran < len(cells):

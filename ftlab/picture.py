@@ -347,7 +347,8 @@ def _draw_mark(draw: "ImageDraw", x: float, y: float, position: int) -> None:
 def _draw_dashed(draw: "ImageDraw", spots: Sequence[tuple[float, float]], position: int) -> None:
     """A joined line in the position's colour and dash; the dash runs on over the corners."""
     colour, width = PALETTE[position % len(PALETTE)], 2 * _OVERSAMPLING
-    dash = DASHES[position % len(DASHES)]
+    # where the colours begin anew, another dash goes with each
+    dash = DASHES[(position + 2 * (position // len(DASHES))) % len(DASHES)]
     if not dash:
         draw.line(list(spots), fill=colour, width=width, joint="curve")
         return

@@ -1,10 +1,11 @@
-"""What models make of answers that are there already: a reward model's scores, and any model's features.
+"""What models make of answers that are there already: scores, features, and how far two models are apart.
 
 The models run in another process, which is reached through `ftlab.warm`, as in `ftlab.answers`.
 """
 
 import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ftlab.answers import as_error, as_messages
@@ -52,12 +53,81 @@ def features(
     return found
 
 
+@dataclass(frozen=True)
+class Apart:
+    """How far a student is from a teacher over the tokens of one answer, in nats, both ways round."""
+
+    forward: list[float]
+    """KL(teacher‖student) of each token: high where the student misses what the teacher does."""
+    reverse: list[float]
+    """KL(student‖teacher) of each token: high where the student does what the teacher would not."""
+
+
+def apart(
+    rows: Sequence[Mapping[str, Any]],
+    teacher: str,
+    student: str,
+    *,
+    system: str | None = None,
+    note: Note | None = None,
+) -> list[Apart]:
+    """The divergence of two models at each token of each {"prompt": text or messages, "text": the answer}.
+
+    With `system`, the teacher reads it as the system message, before what the prompt's own says, and the student
+    does not: what context distillation takes away. Raises ConfigError for models of different tokenizers.
+    """
+    checked = list(_checked(rows))
+    for row in checked:
+        row["teacher_prompt"] = row["prompt"] if system is None else _behind(system, row["prompt"])
+    found: dict[int, Apart] = {}
+    for line in _lines("divergence", checked, student, note, teacher=teacher) if rows else ():
+        if "forward" in line:
+            parts = zip(line["places"], line["forward"], line["reverse"], strict=True)
+            found |= {place: Apart(forward, reverse) for place, forward, reverse in parts}
+    return [found[place] for place in sorted(found)]
+
+
+def mean_kl(found: Sequence[Apart]) -> float:
+    """KL(teacher‖student) a token, in nats, every token alike; NaN where there is none."""
+    tokens = [value for one in found for value in one.forward]
+    return sum(tokens) / len(tokens) if tokens else float("nan")
+
+
+def _behind(system: str, messages: list[Any]) -> list[Any]:
+    """The conversation behind a system message."""
+    own = messages[0]["content"] if messages[0]["role"] == "system" else None
+    text = system if own is None else f"{system}\n\n{own}"
+    return [{"role": "system", "content": text}, *messages[0 if own is None else 1 :]]
+
+
+def token_scores(
+    rows: Sequence[Sequence[int]], reference: str, *, note: Note | None = None
+) -> list[dict[str, Any]]:
+    """What a model expects of each row of token ids: {"log_probs", "candidates"}, one entry a token but the first.
+
+    Log-probabilities are in nats; candidates are the five likeliest tokens in that place, [text, log-probability].
+    Raises DataError where a row is longer than the model reads.
+    """
+    whole = [{"ids": list(row)} for row in rows]
+    return [
+        {"log_probs": line["log_probs"], "candidates": line["candidates"]}
+        for line in (_lines("token_scores", whole, reference, note) if rows else ())
+        if "log_probs" in line
+    ]
+
+
 def _replies(
     wanted: str, rows: Sequence[Mapping[str, Any]], reference: str, note: Note | None
 ) -> Iterator[dict[str, Any]]:
+    return _lines(wanted, list(_checked(rows)), reference, note)
+
+
+def _lines(
+    wanted: str, rows: list[dict[str, Any]], reference: str, note: Note | None, **more: Any
+) -> Iterator[dict[str, Any]]:
     from ftlab import warm
 
-    message = {"do": "answer", "want": wanted, "rows": list(_checked(rows)), "references": [reference]}
+    message = {"do": "answer", "want": wanted, "rows": rows, "references": [reference], **more}
     for line in warm.request(message):
         if "error" in line:
             raise as_error(line)

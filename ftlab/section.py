@@ -30,29 +30,40 @@ class Section(BaseModel):
 
 def explain(model: type[Section], error: ValidationError) -> str:
     """One line for each fault: the field's path, what is wrong, the value, and the nearest key that exists."""
-    lines = [
-        _line(model, fault)
-        for fault in error.errors(include_url=False)
-        if fault["type"] != "default_factory_not_called"  # follows from a fault that has its own line
-    ]
-    return "\n".join(lines)
+    return "\n".join(f"{path or 'the configuration'}: {text}" for path, text in faults(model, error).items())
 
 
-def _line(model: type[Section], fault: ErrorDetails) -> str:
+def faults(model: type[Section], error: ValidationError) -> dict[str, str]:
+    """{path of the field: what is wrong with it}, in the order of the fields; the path "" is the whole."""
+    found: dict[str, str] = {}
+    for fault in error.errors(include_url=False):
+        if fault["type"] == "default_factory_not_called":  # follows from a fault that has its own line
+            continue
+        path, text = _told(model, fault)
+        if path in found:  # it fits no member of a union: each has its say, and all name the same value
+            text = f"{found[path].rpartition(', not ')[0] or found[path]}, or {text}"
+        found[path] = text
+    return found
+
+
+def _told(model: type[Section], fault: ErrorDetails) -> tuple[str, str]:
     path, owner = _place(model, fault["loc"])
     kind, value = fault["type"], fault["input"]
     if kind == "extra_forbidden":
         advice = nearest(str(fault["loc"][-1]), list(owner.model_fields) if owner else [])
-        return f"{path}: no such key (value {_short(value)}); {advice}"
+        return path, f"no such key (value {_short(value)}); {advice}"
     if kind == "missing":
-        return f"{path}: is needed"
+        return path, "is needed"
     if kind == "union_tag_not_found":
-        return f"{path}: has no 'kind' to say which method it is: {_short(value)}"
+        return path, f"has no 'kind' to say which method it is: {_short(value)}"
     if kind == "union_tag_invalid":
         known = [tag.strip(" '") for tag in fault["ctx"]["expected_tags"].split(",")]
-        return f"{path}: there is no {fault['ctx']['tag']!r}; {nearest(fault['ctx']['tag'], known)}"
+        return path, f"there is no {fault['ctx']['tag']!r}; {nearest(fault['ctx']['tag'], known)}"
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{path or 'the configuration'}: {message[:1].lower()}{message[1:]}, not {_short(value)}"
+    text = f"{message[:1].lower()}{message[1:]}"
+    if kind == "value_error" and isinstance(value, dict):  # fields that do not go together, which it names
+        return path, text
+    return path, f"{text}, not {_short(value)}"
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -72,13 +83,15 @@ def _place(model: type[Section], location: tuple[int | str, ...]) -> tuple[str, 
             candidates = tagged
             owner = tagged[0]
             continue
+        if path and not candidates and "[" in str(part):
+            continue  # pydantic's name for a member of a union of plain types, such as list[str]
         path.append(str(part))
         owner = candidates[0] if candidates else None
         candidates = [
             inner
             for one in candidates
             if str(part) in one.model_fields
-            for inner in _sections(one.model_fields[str(part)].annotation)
+            for inner in sections_in(one.model_fields[str(part)].annotation)
         ]
     return ".".join(path), owner
 
@@ -92,10 +105,11 @@ def _tag(section: type[Section]) -> str | None:
     return field.default if field else None
 
 
-def _sections(annotation: Any) -> list[type[Section]]:
+def sections_in(annotation: Any) -> list[type[Section]]:
+    """The sections that a value of this type may be."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
-    return [found for argument in get_args(annotation) for found in _sections(argument)]
+    return [found for argument in get_args(annotation) for found in sections_in(argument)]
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -18,6 +19,15 @@ def train(folder):
     runpy.run_path(str(Path(__file__).with_name("actor.py")))
 
 
+def inspect(message, send):
+    send({"pid": os.getpid(), "parent": os.getppid(), "size": len(message.get("text", ""))})
+    match message.get("act"):
+        case "die":
+            os._exit(1)
+        case "hold":
+            signal.pause()
+
+
 def serve(message, send, cancelled):
     send({"pid": os.getpid()})
     match message.get("act"):
@@ -32,7 +42,10 @@ def serve(message, send, cancelled):
             send({"echo": message["text"]})
 
 
-for name, content in (("ftlab.methods", {"train": train}), ("ftlab.models", {"serve": serve})):
+for name, content in (
+    ("ftlab.methods", {"train": train, "inspect": inspect}),
+    ("ftlab.models", {"serve": serve}),
+):
     sys.modules[name] = ModuleType(name)
     vars(sys.modules[name]).update(content, __path__=[str(PACKAGE / name.removeprefix("ftlab."))])
 

@@ -28,7 +28,8 @@ def test_the_light_half_never_loads_torch(module):
 
 def test_the_public_names_are_these_and_each_one_loads():
     assert sorted(ftlab.__all__) == [
-        "Board", "Compare", "Comparison", "Rate", "Ratings", "Run", "RunConfig", "RunView", "Sampling", "compare", "launch", "runs",
+        "Board", "Compare", "Comparison", "Flipbook", "Launch", "Rate", "Ratings", "Run", "RunConfig", "RunView", "Runs",
+        "Sampling", "Tokens", "check", "compare", "eject", "examine", "launch", "prompted", "runs",
     ]  # fmt: skip
     for name in ftlab.__all__:
         assert getattr(ftlab, name).__name__ == name

@@ -1,6 +1,8 @@
 """What really ran is what is said to have run."""
 
 import json
+import multiprocessing
+import resource
 
 import nbformat
 import pytest
@@ -55,6 +57,24 @@ def test_a_cell_skipped_by_a_dead_kernel_is_not_taken_for_one_that_ran(tmp_path)
     done = execute(path, tmp_path / "out.ipynb")
     assert not done.complete
     assert done.error
+
+
+def with_small_files(path, output):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    with pytest.raises(FtlabError, match="cannot be written"):
+        execute(path, output)
+
+
+def test_a_full_disk_leaves_the_last_whole_output(tmp_path):
+    path = notebook(tmp_path / "n.ipynb", "print('word ' * 100_000)")
+    output = tmp_path / "out.ipynb"
+    output.write_text("the last one", encoding="utf-8")
+    child = multiprocessing.get_context("fork").Process(target=with_small_files, args=(path, output))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert output.read_text(encoding="utf-8") == "the last one"
+    assert sorted(path.name for path in tmp_path.glob("*.ipynb")) == ["n.ipynb", "out.ipynb"]
 
 
 def test_a_page_made_of_a_notebook_forbids_scripts(tmp_path):

@@ -433,7 +433,7 @@ def refused_on_a_full_disk(code):
     limited = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-        "from ftlab.run import Run, RunConfig, RunError\n"
+        "from ftlab.config import RunConfig; from ftlab.errors import RunError; from ftlab.run import Run\n"
         f"try: {code}\nexcept RunError as error: print('refused:', error)"
     )
     done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, check=True)

@@ -148,6 +148,35 @@ def test_a_dying_answerer_is_told_and_replaced(bare):
     assert answerer() != pid
 
 
+def test_each_check_has_a_process_of_its_own_and_takes_a_request_of_any_length(bare):
+    one, two = (next(iter(warm.request({"do": "check", "text": "x" * 300_000}))) for _ in range(2))
+    assert one["size"] == 300_000
+    assert one["pid"] != two["pid"]
+    assert {one["pid"], two["pid"]} & {answerer(), warm.running().pid} == set()
+
+
+def test_a_check_that_nobody_waits_for_any_more_ends(bare):
+    asked = warm.request({"do": "check", "act": "hold"})
+    process = Process.of(next(asked)["pid"])
+    asked.close()
+    wait_until(lambda: not process.alive)
+    assert warm.running() is not None
+
+
+def test_a_check_that_dies_is_told(bare):
+    with pytest.raises(RunError, match="has ended"):
+        list(warm.request({"do": "check", "act": "die"}))
+    assert answerer()
+
+
+def test_a_check_without_a_warm_process_is_a_process_as_well(monkeypatch, tiny):
+    monkeypatch.setenv("FTLAB_WARM", "off")
+    config = {"model": str(tiny), "data": "/nowhere/rows.jsonl"}
+    *told, last = warm.request({"do": "check", "config": config, "probe": False})
+    assert [reply["finding"]["field"] for reply in told] == ["data.train"]
+    assert last == {"end": True}
+
+
 def test_the_answerer_ends_with_its_warm_process(bare):
     pid = answerer()
     child = Process.of(pid)

@@ -44,17 +44,41 @@ BENCHES = {
         "tokens/s of LoRA on smollm2 against `trl sft` with its own defaults",
         {"ratio": (">=", 3.5), "loss_difference": ("<=", 0.02)},
     ),
+    "train_methods": Bench(
+        "full, LoRA, prompt tuning, distillation on smollm2 against the plainest script of TRL or PEFT: tokens/s, memory",
+        {
+            "worst_ratio": (">=", 2.5),
+            "worst_memory_ratio": ("<=", 1.0),
+            "worst_loss_difference": ("<=", 0.02),
+        },
+    ),
     "methods": Bench(
         "each method on wren against what its paper says it does: the median of three seeds, a row a method",
         {"failed": ("<=", 0), "slowest_seconds": ("<=", 90)},
+    ),
+    "predict": Bench(
+        "memory and time foretold before the start against the run's own, twelve configurations: median errors",
+        {"memory_error": ("<=", 0.15), "time_error": ("<=", 0.25)},
+    ),
+    "resume": Bench(
+        "runs killed at random moments, resumed, and their final weights against an uninterrupted run's, bit by bit",
+        {"tried": (">=", 20), "exact": (">=", 20)},
     ),
     "launch": Bench(
         "seconds from Run.start() to the first loss, cold and warm, against `trl sft`",
         {"ratio": (">=", 4), "cold_ratio": (">=", 1.2), "warm_seconds": ("<=", 2)},
     ),
+    "launch_click": Bench(
+        "from the click on Start in the form to the first point on the curve in the browser, warm",
+        {"seconds": ("<=", 1.5)},
+    ),
     "compare": Bench(
         "answers from four adapters of smollm2 against four separate loads",
         {"memory_ratio": ("<=", 0.4), "time_ratio": ("<=", 0.6)},
+    ),
+    "swap": Bench(
+        "another adapter, and another blend, on smollm2 and wren in memory; rows of all in one batch against each alone",
+        {"swap_ms": ("<=", 50), "blend_ms": ("<=", 50), "worst_difference": ("<=", 1e-5)},
     ),
     "tour": Bench(
         "the tour, headless, from the first cell to the last: time, and memory of all its processes",

@@ -7,23 +7,35 @@ from ftlab.data.columns import (
     Columns,
     Mask,
     finished_ids,
+    opening_ids,
     render,
     render_comparisons,
     render_preferences,
 )
+from ftlab.data.doctor import examine
 from ftlab.data.files import Row, Rows, read_file, save
 from ftlab.data.formats import FORMATS, examples, recognise
+from ftlab.data.packing import packed
+from ftlab.data.report import Finding, Report
+from ftlab.data.tokenizer import Tokenizer, load_tokenizer
 from ftlab.errors import DataError
 
 __all__ = [
     "FORMATS",
     "IGNORE",
     "Columns",
+    "Finding",
     "Mask",
+    "Report",
     "Row",
     "Rows",
+    "Tokenizer",
+    "examine",
     "examples",
     "finished_ids",
+    "load_tokenizer",
+    "opening_ids",
+    "packed",
     "read",
     "recognise",
     "render",

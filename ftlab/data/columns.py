@@ -29,6 +29,8 @@ class Columns:
     data: dict[str, list[Any]]
     notes: list[str] = field(default_factory=list)
     """Sentences about rows that were cut, left out or changed."""
+    kept: list[int] | None = None
+    """The row (from 0) that each entry was made of; None where nobody noted it."""
 
     def __len__(self) -> int:
         return len(next(iter(self.data.values())))
@@ -61,18 +63,20 @@ def render(
     spans = _spans(writer, checked, format_, mask)
     data: dict[str, list[list[int]]] = {"input_ids": [], "labels": []}
     cut = dropped = 0
-    for ids, labels in spans:
+    rows_kept: list[int] = []
+    for index, (ids, labels) in enumerate(spans):
         kept = labels[:max_length]
         if all(label == IGNORE for label in kept[1:]):  # nothing predicts the first token
             dropped += 1
             continue
         cut += max_length is not None and len(ids) > max_length
+        rows_kept.append(index)
         data["input_ids"].append(ids[:max_length])
         data["labels"].append(kept)
     notes = writer.notes + _counts(cut, dropped, len(rows), max_length)
     if format_ == "text" and mask != "all":
         notes.append(f"rows of plain text have no {mask}: every token carries loss")
-    return _left(Columns(data, notes), rows, max_length)
+    return _left(Columns(data, notes, rows_kept), rows, max_length)
 
 
 def render_preferences(
@@ -151,6 +155,11 @@ def render_comparisons(
 def finished_ids(conversations: Sequence[Any], tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
     """Ids of conversations that end with a whole answer, as `render_comparisons` writes them."""
     return _Writer(tokenizer).whole(list(conversations))
+
+
+def opening_ids(prompts: Sequence[Any], tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
+    """Ids of conversations, or plain text, up to where an answer begins, as `render` writes them."""
+    return _Writer(tokenizer).opened(list(prompts))
 
 
 def _margin_of(rows: Sequence[Row], index: int) -> float:
@@ -238,6 +247,10 @@ class _Writer:
         prompts = self._ids([prompt for prompt, _ in pairs], opening=True)
         whole = self.whole([prompt + answer for prompt, answer in pairs])
         return [(ids, _common(prompt, ids)) for prompt, ids in zip(prompts, whole, strict=True)]
+
+    def opened(self, prompts: list[Any]) -> list[list[int]]:
+        """Ids of what waits for an answer."""
+        return self._ids(prompts, opening=True)
 
     def whole(self, values: list[Any]) -> list[list[int]]:
         """Ids of finished conversations or texts."""

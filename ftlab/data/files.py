@@ -103,8 +103,8 @@ def _refuse_surrogates(value: object) -> None:
     json.dumps(value, ensure_ascii=False).encode("utf-8")
 
 
-def _parse(text: str, path: Path, line: int) -> Any:
-    """The JSON value of `text`, which begins at `line` (from 1) of the file."""
+def parse(text: str, path: Path, line: int) -> Any:
+    """The strict JSON value of `text`, which begins at `line` (from 1) of the file; DataError with line and column."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=unique_keys)
         if "\\u" in text:
@@ -129,7 +129,7 @@ def _read_lines(path: Path) -> Rows:
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
             continue
-        value = _parse(line, path, number)
+        value = parse(line, path, number)
         if not isinstance(value, dict):
             raise DataError(
                 f"{path}:{number}: an object was expected, not {type(value).__name__}; {FORMATS_HINT}"
@@ -141,7 +141,7 @@ def _read_lines(path: Path) -> Rows:
 
 def _read_array(path: Path) -> Rows:
     text = _text(path)
-    value = _parse(text, path, 1) if text.strip() else []
+    value = parse(text, path, 1) if text.strip() else []
     if not isinstance(value, list):
         raise DataError(
             f"{path}: a list of objects was expected, not {type(value).__name__}; one object a line is .jsonl"

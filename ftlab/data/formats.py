@@ -83,7 +83,7 @@ def examples(rows: Sequence[Row], *, wanted: Literal["sft", "preference"]) -> tu
             raise DataError(
                 f"{where}: a {found} row among {format_} rows (the first is {place(rows, 0)}); keep one"
             )
-        example = _example(row, format_, where)
+        example = example_of(row, format_, where)
         if conversational is None:
             conversational = example.is_conversation
         elif conversational != example.is_conversation:
@@ -93,7 +93,8 @@ def examples(rows: Sequence[Row], *, wanted: Literal["sft", "preference"]) -> tu
     return format_, checked
 
 
-def _example(row: Row, format_: Format, where: str) -> Example:
+def example_of(row: Row, format_: Format, where: str) -> Example:
+    """The row of a known format, checked; DataError, led by `where`, at its first fault."""
     if format_ == "text":
         return Example("", _string(row["text"], "text", where))
     if format_ == "messages":

@@ -1,6 +1,8 @@
 """Methods: one file each, with its configuration; and the training that carries out any of them."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def train(folder: Path) -> None:
@@ -11,4 +13,11 @@ def train(folder: Path) -> None:
     carry_out(Path(folder))
 
 
-__all__ = ["train"]
+def inspect(message: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
+    """What `ftlab.preflight` asks of a process of its own: findings and figures for one configuration."""
+    from ftlab.methods.inspection import inspect as look
+
+    look(message, send)
+
+
+__all__ = ["inspect", "train"]

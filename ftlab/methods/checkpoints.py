@@ -22,7 +22,8 @@ def write_whole(target: Path, fill: Callable[[Path], None], facts: dict[str, Any
     """
     clean(target.parent)
     aside = target.with_name(f"{ASIDE}{target.name}")
-    aside.mkdir(parents=True)
+    target.parent.mkdir(exist_ok=True)  # not what is above it: a run that was taken away is not made anew
+    aside.mkdir()
     try:
         fill(aside)
         sha256 = _seal(aside, facts)
@@ -72,15 +73,41 @@ def fault(folder: Path) -> str | None:
     return None
 
 
-def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
-    """The checkpoint with the highest step that verifies, and a sentence on each newer one that does not."""
+_found: dict[tuple[tuple[str, int, int], ...], str | None] = {}
+
+
+def known_fault(folder: Path) -> str | None:
+    """As `fault`, looked for once in this process as long as no file changes its size or time."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    stats = [(path, path.stat()) for path in paths]
+    key = tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+    if key not in _found:
+        _found[key] = fault(folder)
+    return _found[key]
+
+
+def newest_whole(folder: Path, processes: int = 1) -> tuple[Path | None, list[str]]:
+    """The checkpoint with the highest step that training can go on from exactly, and a sentence on each newer one."""
     notes: list[str] = []
     for path in reversed(steps(folder)):
-        reason = fault(path)
+        reason = fault(path) or _lack(path, processes)
         if reason is None:
             return path, notes
         notes.append(f"checkpoint {path.name} was passed over: {reason}")
     return None, notes
+
+
+def _lack(folder: Path, processes: int) -> str | None:
+    """What a whole checkpoint lacks for so many processes to go on from it as if they had never stopped."""
+    facts = manifest(folder)
+    wrote = facts.get("processes", 1)
+    if wrote != processes:
+        return f"{wrote} process(es) wrote it and {processes} would go on, with other numbers"
+    states = [f"rng_state_{rank}.pth" for rank in range(processes)] if processes > 1 else ["rng_state.pth"]
+    for name in ("optimizer.pt", "scheduler.pt", "trainer_state.json", *states):
+        if name not in facts["files"]:
+            return f"it was written without {name}, so nothing could go on from it exactly"
+    return None
 
 
 def steps(folder: Path) -> list[Path]:

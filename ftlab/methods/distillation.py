@@ -27,7 +27,7 @@ class WordLevel(Section):
 
 
 class SequenceLevel(Section):
-    """The teacher's own answers, as examples (Kim and Rush 2016)."""
+    """The teacher's own answers, as examples (Kim and Rush 2016, with the likeliest tokens for their beam)."""
 
     kind: Literal["sequence"] = "sequence"
     temperature: float = Field(
@@ -55,7 +55,12 @@ class GKD(Section):
 
 
 class MiniLLM(Section):
-    """Reverse KL over the student's own whole answers, by policy gradient (Gu et al. 2023)."""
+    """Reverse KL over the student's own whole answers, by policy gradient (Gu et al. 2023).
+
+    With the paper's exact term for the next token, its returns by length and its teacher-mixed draws with their
+    weights. Each answer is learned from once, so nothing has to be clipped; and the paper's loss on its pretraining
+    texts is left out, for a run has no second set of rows: gkd with on_policy below 1 holds on to the data's answers.
+    """
 
     kind: Literal["minillm"] = "minillm"
     teacher_mixing: float = Field(

@@ -3,12 +3,14 @@
 The trainers of TRL call `model(..., labels=…, fused_lm_head=True)` and read per-token log-probabilities.
 TRL's own version of that call computes every padded position and, on a CPU, projects each of them on the whole
 vocabulary, twice. The one here gives the same numbers at the positions that count and zero elsewhere.
+Soft prompts are carried too: vectors stand before each row like tokens, prefixes before its keys and values.
 
-Axes: B row, T token of a row, N token of all rows laid end to end, S scored token, V vocabulary, D width.
+Axes: B row, T token of a row, N token of all rows laid end to end, S scored token, V vocabulary, D width,
+H head of keys and values, P token of a prefix, W width of a head.
 """
 
+import inspect
 import types
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,8 +29,7 @@ def install(model: Any, outputs: tuple[str, ...]) -> None:
     `outputs` names the per-token fields the trainer reads, as in `trl.trainer.utils.FusedCausalLMOutput`; SCORE
     alone, for a model whose head gives one number a row, replaces its whole forward.
     """
-    register()
-    model.set_attn_implementation(ATTENTION)
+    attach(model)
     if outputs == SCORE:
         model.forward = types.MethodType(_rewarded, model)
         return
@@ -42,8 +43,15 @@ def install(model: Any, outputs: tuple[str, ...]) -> None:
         }  # PEFT names every argument
         return _scored(self, outputs, **given)
 
-    forward.__signature__ = _signature(prepared)  # type: ignore[attr-defined]  # generate() checks its arguments by it
+    # generate() checks its arguments by it; taken from the class, for binding takes the first one away
+    forward.__signature__ = inspect.signature(type(model).forward)  # type: ignore[attr-defined]
     model.forward = types.MethodType(forward, model)
+
+
+def attach(model: Any) -> None:
+    """Gives the model the attention that `hidden` needs; whatever else calls the model sees the usual one."""
+    register()
+    model.set_attn_implementation(ATTENTION)
 
 
 def fits(model: Any) -> bool:
@@ -86,11 +94,13 @@ def attend(
     dropout: float = 0.0,
     scaling: float | None = None,
     document_lengths: list[int] | None = None,
+    document_prefix: list[tuple[Tensor, Tensor]] | None = None,
     **rest: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each document; without `document_lengths` the usual one (for generation).
 
     Documents one after another cost the sum of their squares; a mask over all of them, the square of the sum.
+    `document_prefix`: keys and values (1HPW each) a layer, which stand before each document and are seen by all of it.
     """
     if document_lengths is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -99,34 +109,38 @@ def attend(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **rest
         )
         return output
-    grouped = query.shape[1] != key.shape[1]
-    pieces = [
-        functional.scaled_dot_product_attention(
-            q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped
-        )
-        for q, k, v in zip(
-            query.split(document_lengths, dim=2),
-            key.split(document_lengths, dim=2),
-            value.split(document_lengths, dim=2),
-            strict=True,
-        )
-    ]
-    return torch.cat([piece.transpose(1, 2) for piece in pieces], dim=1), None
+    options = {"dropout_p": dropout, "scale": scaling, "enable_gqa": query.shape[1] != key.shape[1]}
+    prefix = None if document_prefix is None else document_prefix[module.layer_idx]
+    pieces = []
+    for q, k, v in zip(
+        query.split(document_lengths, dim=2),
+        key.split(document_lengths, dim=2),
+        value.split(document_lengths, dim=2),
+        strict=True,
+    ):
+        if prefix is None:
+            piece = functional.scaled_dot_product_attention(q, k, v, is_causal=True, **options)
+        else:
+            k, v = (torch.cat(pair, dim=2) for pair in zip(prefix, (k, v), strict=True))  # noqa: PLW2901
+            seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device)
+            seen = seen.tril(k.shape[2] - q.shape[2])
+            piece = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, **options)
+        pieces.append(piece.transpose(1, 2))
+    return torch.cat(pieces, dim=1), None
 
 
 def _scored(
     model: Any,
     outputs: tuple[str, ...],
-    input_ids: Tensor,
     labels: Tensor,
-    attention_mask: Tensor | None = None,
     num_items_in_batch: Tensor | int | None = None,
     use_cache: bool = False,  # noqa: ARG001  # TRL names it; there is never a cache here
+    **rows: Any,
 ) -> Any:
-    """TRL's FusedCausalLMOutput for right-padded rows."""
+    """TRL's FusedCausalLMOutput for right-padded rows, given as `hidden` takes them."""
     from trl.trainer.utils import FusedCausalLMOutput
 
-    hidden_ND, real_BT = _hidden(model, input_ids, attention_mask)
+    hidden_ND, real_BT = hidden(model, **rows)
     next_BT = torch.full_like(labels, IGNORE)
     next_BT[:, :-1] = labels[:, 1:]
     next_N = next_BT[real_BT]
@@ -155,27 +169,53 @@ def _rewarded(
     """One number a row, read at the last token that is no padding; the same as transformers gives for padded rows."""
     from transformers.modeling_outputs import SequenceClassifierOutputWithPast
 
-    hidden_ND, real_BT = _hidden(model, input_ids, attention_mask)
+    hidden_ND, real_BT = hidden(model, input_ids, attention_mask)
     last_B = real_BT.sum(1).cumsum(0) - 1
     return SequenceClassifierOutputWithPast(logits=model.score(hidden_ND[last_B]))
 
 
-def _hidden(model: Any, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Last hidden states of the tokens that are no padding, and which of the right-padded ones these are."""
+def hidden(
+    model: Any,
+    input_ids: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    past_key_values: Any = None,
+) -> tuple[Tensor, Tensor]:
+    """Last hidden states of the tokens that are no padding (ND), and which of the right-padded ones these are (BT).
+
+    `model` is a causal language model that `fits` and has been `attach`ed. `inputs_embeds` (BTD) stands for the ids
+    where a soft prompt has been put before them; `past_key_values` is a prefix, the same for every row. The mask of
+    either counts the prompt's tokens; the positions of what is given go on behind a prefix.
+    """
+    given = input_ids if inputs_embeds is None else inputs_embeds
+    assert given is not None
+    size = given.shape[:2]
+    # cut at the left: a prefix has places in the mask, and none in the ids
     real_BT = (
-        torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+        torch.ones(size, dtype=torch.bool, device=given.device)
+        if attention_mask is None
+        else attention_mask[:, attention_mask.shape[1] - size[1] :].bool()
     )
     lengths = real_BT.sum(1).tolist()
-    positions_1N = torch.cat([torch.arange(length, device=input_ids.device) for length in lengths])[None]
-    hidden_ND = model.base_model(
-        input_ids=input_ids[real_BT][None],
-        position_ids=positions_1N,
+    prefix = _prefix(past_key_values)
+    start = 0 if prefix is None else prefix[0][0].shape[2]
+    hidden_1ND = model.base_model(
+        **{"input_ids" if inputs_embeds is None else "inputs_embeds": given[real_BT][None]},
+        position_ids=torch.cat([torch.arange(start, start + n, device=given.device) for n in lengths])[None],
         # four axes: transformers hands the mask on as it is, and builds none of N x N
-        attention_mask=input_ids.new_zeros((1, 1, 1, 1)),
+        attention_mask=torch.zeros((1, 1, 1, 1), dtype=torch.long, device=given.device),
         use_cache=False,
         document_lengths=lengths,
-    ).last_hidden_state[0]
-    return hidden_ND, real_BT
+        **({} if prefix is None else {"document_prefix": prefix}),
+    ).last_hidden_state
+    return hidden_1ND[0], real_BT
+
+
+def _prefix(past_key_values: Any) -> list[tuple[Tensor, Tensor]] | None:
+    """Keys and values (1HPW) of each layer, of the first row: PEFT repeats them for every one."""
+    if past_key_values is None:
+        return None
+    return [(layer.keys[:1], layer.values[:1]) for layer in past_key_values.layers]
 
 
 class Score(torch.autograd.Function):
@@ -244,9 +284,3 @@ class Score(torch.autograd.Function):
             if grad_bias is not None:
                 grad_bias += probs.sum(0).to(grad_bias.dtype)
         return grad_hidden, grad_weight, grad_bias, None, None
-
-
-def _signature(function: Callable[..., Any]) -> Any:
-    import inspect
-
-    return inspect.signature(function)

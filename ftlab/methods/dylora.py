@@ -1,8 +1,8 @@
 """LoRA of every rank at once: each step trains a rank drawn anew, so the finished adapter may be cut to any."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ftlab.methods.lora import Adapter
 
@@ -21,3 +21,11 @@ class DyLoRA(Adapter):
     learning_rate: float = Field(
         1e-3, gt=0, le=1, description="Highest step size, per optimiser step; 1e-4 to 1e-3 is usual."
     )
+
+    @model_validator(mode="after")
+    def _draws_from_something(self) -> Self:
+        if self.min_rank > self.rank:
+            raise ValueError(
+                f"min_rank is {self.min_rank} and rank {self.rank}; the smallest rank cannot be larger"
+            )
+        return self

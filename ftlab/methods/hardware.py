@@ -1,13 +1,16 @@
 """What is chosen for the machine at hand, and why; every choice is printed and `trainer:` overrides it."""
 
+import contextlib
 import ctypes
 import importlib.util
 import os
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ftlab.errors import ConfigError
+from ftlab.methods import ranks
 
 BF16_FROM = 30_000_000  # parameters; below, the products are too small for shorter numbers to pay
 ONE_THREAD_BELOW = 500_000  # parameters; below, a second thread waits more than it works
@@ -52,7 +55,7 @@ def choose(device: str, threads: int | None, parameters: int, *, frozen: bool) -
     return Hardware(
         device="cpu",
         device_name=cpu_name(),
-        threads=threads or (1 if parameters < ONE_THREAD_BELOW else cores()),
+        threads=threads or (1 if parameters < ONE_THREAD_BELOW else max(1, cores() // ranks.here())),
         weights="bfloat16" if short and frozen else "float32",
         autocast=short and not frozen,
         gradient_checkpointing=False,
@@ -86,6 +89,8 @@ def apply(hardware: Hardware) -> None:
     import torch
 
     torch.set_num_threads(hardware.threads)
+    if ranks.count() > 1:  # else accelerate chooses one thread a process, and warns
+        os.environ.setdefault("OMP_NUM_THREADS", str(hardware.threads))
     if hardware.device == "cpu":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, musl and macOS don't
         if mallopt is not None:
@@ -121,10 +126,48 @@ def cpu_name() -> str:
 
 
 def memory_mib(device: str) -> float:
-    """Resident memory of this process, or the most that was in use on the GPU; MiB."""
+    """The most memory that this process held so far, or that was in use on the GPU; MiB."""
     if device == "cuda":
         import torch
 
         return torch.cuda.max_memory_allocated() / 2**20
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return _own_status("VmHWM")
+
+
+def resident_mib() -> float:
+    """Memory that this process holds now, shared pages included; MiB."""
+    return _own_status("VmRSS")
+
+
+def forget_peak() -> None:
+    """Has `memory_mib` count from now on; without effect where the system does not let a process do so."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", "ascii")
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def available_mib(device: str) -> float:
+    """What a new process may still take: free memory of the machine or its container, or of the GPU; MiB."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info()[0] / 2**20
+    lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+    free = next(int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable"))
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text("ascii")) / 2**20
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text("ascii")) / 2**20
+        held = Path("/sys/fs/cgroup/memory.stat").read_text("ascii").split()
+        used -= (
+            int(held[held.index("inactive_file") + 1]) / 2**20
+        )  # files that are let go of when memory is wanted
+    except (OSError, ValueError):
+        return free  # no cgroup v2, or no limit ("max")
+    return min(free, limit - used)
+
+
+def _own_status(field: str) -> float:
+    lines = Path("/proc/self/status").read_text("utf-8", "replace").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:"))

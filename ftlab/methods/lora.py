@@ -1,10 +1,12 @@
 """Low-rank adapters: the base stays frozen, and a product of two thin matrices beside each weight learns."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, model_validator
 
 from ftlab.section import Section
+
+Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
 class Adapter(Section):
@@ -17,9 +19,9 @@ class Adapter(Section):
     dropout: float = Field(
         0.0, ge=0, lt=1, description="Share of the adapter's inputs that is dropped at random, 0 to 1."
     )
-    targets: Literal["all-linear", "attention"] | list[str] = Field(
+    targets: Literal["all-linear", "attention"] | Annotated[list[Name], Field(min_length=1)] = Field(
         "all-linear",
-        description="Which weights get an adapter: a word for the usual sets, or names of modules.",
+        description='Which weights get an adapter: a word for the usual sets, or names of modules such as "q_proj".',
     )
 
     @property
@@ -46,3 +48,12 @@ class LoRA(Adapter):
     learning_rate: float = Field(
         1e-3, gt=0, le=1, description="Highest step size, per optimiser step; 1e-4 to 1e-3 is usual."
     )
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> Self:
+        if self.dora and self.start in ("pissa", "olora"):
+            raise ValueError(
+                f"dora learns the length of the whole weight, and start {self.start!r} takes a part of it away; "
+                'use one of them, or start "gaussian"'
+            )
+        return self

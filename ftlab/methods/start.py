@@ -24,6 +24,8 @@ class Start:
     """Numbers in the base's stored tensors."""
     gives_scores: bool = False
     """Whether `base` is a reward model already."""
+    quantization: dict[str, Any] | None = None
+    """How the adapter's run rounded the base to four bits, where it did; see `nf4`."""
 
 
 def find(reference: str, note: Callable[[str], None], *, scores: bool = False) -> Start:
@@ -33,9 +35,10 @@ def find(reference: str, note: Callable[[str], None], *, scores: bool = False) -
     """
     from ftlab.models import fingerprints, references
 
-    source = references.fetch(references.resolve(reference), note)
+    source = references.fetch(references.refuse_composed(references.resolve(reference)), note)
     base = Path(source.base)
     base_reference = reference
+    quantization = None
     gives_scores = references.is_reward_model(source)
     if gives_scores and not scores:
         raise ModelError(
@@ -46,9 +49,9 @@ def find(reference: str, note: Callable[[str], None], *, scores: bool = False) -
             f"{reference} is the adapter of a reward model; train from its base, which the run's manifest.json names"
         )
     if source.adapter is not None:
-        base_reference = (references.read_manifest(source.adapter).get("base") or {}).get("reference") or str(
-            base
-        )
+        facts = references.read_manifest(source.adapter)
+        base_reference = (facts.get("base") or {}).get("reference") or str(base)
+        quantization = facts.get("quantization")
     return Start(
         reference,
         base,
@@ -58,7 +61,51 @@ def find(reference: str, note: Callable[[str], None], *, scores: bool = False) -
         fingerprints.base_sha256(base),
         fingerprints.count_numbers(base),
         gives_scores,
+        quantization,
     )
+
+
+def described(source: Any, note: Callable[[str], None]) -> Path:
+    """A folder with what describes the base of a `references.Source`: its configuration and its tokenizer.
+
+    Weights that are on the hub stay there. Raises ModelError where the description cannot be had.
+    """
+    from ftlab.models import references, smollm2
+
+    if isinstance(source.base, Path):
+        return source.base
+    if source.base == smollm2.NAME:
+        return smollm2.ensure(note)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    wanted = ["*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
+    try:
+        folder = Path(snapshot_download(source.base, allow_patterns=wanted))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError):
+        # told in words, and with the way out, by the code that fetches all of it
+        return Path(references.fetch(source, note).base)
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{source.reference}: there is no config.json on the hub, so it is no model for transformers"
+        )
+    return folder
+
+
+def template_sha256(tokenizer: Any) -> str:
+    """Of the chat template; of no text where there is none."""
+    from ftlab.models import fingerprints
+
+    return fingerprints.text_sha256(tokenizer.chat_template or "")
+
+
+def recorded_template(start: Start) -> str | None:
+    """The hash of the chat template that the start was trained with, where a run recorded it."""
+    from ftlab.models import references
+
+    recorded = references.read_manifest(start.adapter or start.base).get("tokenizer") or {}
+    found: str | None = recorded.get("template_sha256")
+    return found
 
 
 def tokenizer_of(start: Start) -> Any:
@@ -77,15 +124,45 @@ def tokenizer_of(start: Start) -> Any:
 
 
 def load(start: Start, weights: str, attention: str) -> Any:
-    """The base model in the given number format; safetensors only, no code from the folder."""
+    """The base model in the given number format, rounded to four bits where the adapter's run had it so.
+
+    Safetensors only, no code from the folder.
+    """
     import torch
+
+    from ftlab.methods import nf4
+
+    if start.quantization is None:
+        return _read(start, getattr(torch, weights), attention)
+    model = as_stored(start, attention)
+    block, double = start.quantization["block"], start.quantization["double_quantization"]
+    nf4.round_through(model, block, double, dtype=getattr(torch, weights))
+    return in_format(model, weights)
+
+
+def as_stored(start: Start, attention: str) -> Any:
+    """The base model in the number format of its files, from which weights are rounded to four bits."""
+    return _read(start, "auto", attention)
+
+
+def in_format(model: Any, weights: str) -> Any:
+    """The same model with its parameters in another number format; what positions are turned by keeps its own."""
+    import torch
+
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(getattr(torch, weights))
+    return model
+
+
+def _read(start: Start, dtype: Any, attention: str) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     kind = AutoModelForSequenceClassification if start.gives_scores else AutoModelForCausalLM
     try:
         return kind.from_pretrained(
             str(start.base),
-            dtype=getattr(torch, weights),
+            dtype=dtype,
             attn_implementation=attention,
             use_safetensors=True,
             trust_remote_code=False,

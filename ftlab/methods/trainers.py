@@ -7,7 +7,7 @@ from typing import Any
 
 from ftlab.config import RunConfig
 from ftlab.errors import ConfigError
-from ftlab.methods import checkpoints
+from ftlab.methods import checkpoints, ranks
 from ftlab.methods.fed import Fed
 from ftlab.methods.hardware import Hardware
 from ftlab.methods.recipes import Recipe
@@ -55,8 +55,8 @@ def arguments(recipe: Recipe, hardware: Hardware, folder: Path, *, evaluates: bo
         schedule = "constant_with_warmup"  # type: ignore[assignment]
     values: dict[str, Any] = {
         "output_dir": str(folder / "checkpoints" / f"{checkpoints.ASIDE}trainer"),
-        "per_device_train_batch_size": config.batch_size,
-        "per_device_eval_batch_size": config.batch_size,
+        "per_device_train_batch_size": ranks.share_of(config.batch_size),
+        "per_device_eval_batch_size": ranks.share_of(config.batch_size),
         "num_train_epochs": config.epochs,
         "max_steps": config.max_steps or -1,
         "learning_rate": config.peak_learning_rate,
@@ -80,6 +80,11 @@ def arguments(recipe: Recipe, hardware: Hardware, folder: Path, *, evaluates: bo
         "eval_steps": every_steps,
         "max_length": None,  # data.render has cut the rows, and counted them
     }
+    if ranks.count() > 1:
+        values |= {
+            "ddp_timeout": ranks.SILENT_SECONDS,
+            "ddp_backend": "gloo" if hardware.device == "cpu" else None,
+        }
     values |= recipe.arguments(hardware)
     kind = recipe.config_class()
     try:
@@ -100,6 +105,7 @@ def build(
 ) -> Any:
     """The trainer, with ftlab's forward where the hardware wants it; `model` may hold an adapter already."""
     options = recipe.options()
+    model = recipe.dressed(model, tokenizer)
     adapter = recipe.adapter(model, tokenizer)
     if adapter is not None:
         options["peft_config"] = adapter
@@ -107,7 +113,8 @@ def build(
     is_told_apart = not recipe.gives_scores or tokenizer.pad_token_id != tokenizer.eos_token_id
     own_forward = hardware.device == "cpu" and hardware.padding == "none" and is_told_apart
     kind = recipe.trainer_class()
-    fed = type(f"Fed{kind.__name__}", (Fed, kind), {"own_fields": recipe.own_fields if own_forward else ()})
+    own = {"own_fields": recipe.own_fields if own_forward else (), "regroup": recipe.regroup}
+    fed = type(f"Fed{kind.__name__}", (Fed, kind), own)
     trainer = fed(
         model=model,
         args=args,

@@ -1,7 +1,6 @@
 """One run, from its folder's config.json to its model/ folder."""
 
 import contextlib
-import math
 import os
 import sys
 import time
@@ -10,68 +9,59 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ftlab import data, events
+from ftlab import events
 from ftlab.config import RunConfig
 from ftlab.errors import FtlabError
-from ftlab.events import Ended, Measured, Saved, Started
-from ftlab.methods import checkpoints, hardware, samples, start, trainers, wrapped
-from ftlab.methods.recipes import Recipe, recipe_of
+from ftlab.events import Measured, Saved, Started
+from ftlab.methods import checkpoints, ground, hardware, nf4, ranks, samples, start, trainers, wrapped
+from ftlab.methods.recipes import Recipe
 from ftlab.methods.reporter import CHECKPOINTS, EVENTS, STOP, Log, Reporter
+from ftlab.methods.stopping import Stopper
+from ftlab.methods.tracking import Tracking
 
-EVALUATION_ROWS = 128  # of the embedded held-out rows: a loss with two digits, for a twentieth of the time
 MODEL = "model"
+MORE_MEMORY = (
+    "try a smaller batch_size or max_length, an adapter (lora, qlora) instead of every weight, or "
+    "trainer.gradient_checkpointing=true; `ftlab check` says what would fit"
+)
 
 
 def train(folder: Path) -> None:
     """Carries out the run in `folder`; ends with an Ended event, whatever happens, and raises what failed."""
     folder = folder.resolve()
     log = Log(folder)
+    crew = ranks.Crew(folder, log.append)
     try:
-        _train(folder, log)
+        _train(folder, log, crew)
     except BaseException as error:
         reason = str(error) if isinstance(error, FtlabError) else f"{type(error).__name__}: {error}"
         if isinstance(error, KeyboardInterrupt):
             reason = "interrupted"
+        if _is_about_memory(error):
+            reason = f"memory ran out: {MORE_MEMORY} ({reason.splitlines()[0]})"
         traceback.print_exc()
         with contextlib.suppress(OSError):  # a full disk must not hide the first error
-            log.append(Ended(time.time(), _last_step(folder), "failed", reason))
+            crew.failed(_last_step(folder), reason)
         raise
 
 
-def _train(folder: Path, log: Log) -> None:
+def _train(folder: Path, log: Log, crew: ranks.Crew) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the process was forked or will fork
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    import torch
-
-    _quiet()
+    quiet()
     config = RunConfig.from_json(
         (folder / "config.json").read_text("utf-8"), source=str(folder / "config.json")
     )
-    recipe = recipe_of(config)
-    trainers.check_keys(recipe)
-    rows = data.read(config.data.train, config.data.max_rows)
-    held_out = _held_out(recipe)
-    begin = start.find(config.model, log.note, scores=recipe.gives_scores)
-    recipe.check(begin)
-    tokenizer = start.tokenizer_of(begin)
-    columns = recipe.render(rows, tokenizer)
-    evaluation = None if held_out is None else recipe.render(held_out, tokenizer)
+    ready = ground.equip(ground.survey(config, log.note), log.note)
+    recipe, begin, tokenizer = ready.ground.recipe, ready.ground.begin, ready.ground.tokenizer
+    chosen, columns, evaluation = ready.chosen, ready.columns, ready.evaluation
 
-    chosen = hardware.choose(config.device, config.threads, begin.parameters, frozen=recipe.freezes)
-    hardware.apply(chosen)
-    torch.manual_seed(config.seed)
-    model = recipe.model(begin, chosen, tokenizer, log.note)
-    start.check_vocabulary(tokenizer, model, begin)
-    columns = recipe.learned_from(columns, model, tokenizer, log.note)
-    evaluation = evaluation and recipe.learned_from(evaluation, model, tokenizer, log.note)
-    for text in columns.notes + [f"evaluation: {note}" for note in (evaluation.notes if evaluation else [])]:
-        log.note(text)
-    total = config.max_steps or math.ceil(math.ceil(len(columns) / config.batch_size) * config.epochs)
-    every = config.evaluate.every_steps or max(1, total // 10)
-    args = trainers.arguments(recipe, chosen, folder, evaluates=evaluation is not None, every_steps=every)
-
-    checkpoint = _checkpoint(folder, log)
+    crew.meet(chosen.device, float(config.trainer.get("ddp_timeout", ranks.SILENT_SECONDS)))  # type: ignore[arg-type]
+    args = ground.arguments(ready, folder)
+    checkpoint = ranks.told_by_first(lambda: _checkpoint(folder, log))
+    resumed = checkpoints.step_of(checkpoint) if checkpoint else 0
+    log.tracking = Tracking(config, folder, resumed, log.note)
     prompts = samples.prompts_of(config.evaluate.prompts)
     reporter = Reporter(
         folder,
@@ -80,13 +70,14 @@ def _train(folder: Path, log: Log) -> None:
         lambda trained: samples.sample(trained, tokenizer, prompts, config.evaluate.max_new_tokens),
         device=chosen.device,
         keep=config.checkpoint.keep,
-        sample_every=every,
+        sample_every=ground.every(config, len(columns)),
         tokens_before=_tokens_at(folder, checkpoint),
+        stopper=_stopper(folder, log, config, resumed),
     )
     trainer = trainers.build(
         recipe,
         chosen,
-        model,
+        ready.model,
         tokenizer,
         args,
         columns.dataset(),
@@ -117,15 +108,20 @@ def _finish(
             trainer.evaluate()
         reporter.sample(step, trainer.model)
         model = trainer.accelerator.unwrap_model(trainer.model)
+        shown = step if reporter.stopper is None else reporter.stopper.restore(model, step)
 
         def fill(aside: Path) -> None:
             recipe.save(model, aside, begin.base_reference)
             tokenizer.save_pretrained(str(aside))
 
-        facts = _facts(folder, recipe.config, begin, model, step)
-        sha256 = checkpoints.write_whole(folder / MODEL, fill, facts)
-        log.append(Saved(time.time(), step, MODEL, "model", sha256))
-    (folder / STOP).unlink(missing_ok=True)  # heeded; a resumed run must not meet it again
+        facts = _facts(folder, recipe.config, begin, model, shown)
+        facts |= {"tokenizer": {"template_sha256": start.template_sha256(tokenizer)}}
+        facts |= recipe.facts(begin, model)
+        if ranks.is_first():
+            sha256 = checkpoints.write_whole(folder / MODEL, fill, facts)
+            log.append(Saved(time.time(), shown, MODEL, "model", sha256))
+    if ranks.is_first():
+        (folder / STOP).unlink(missing_ok=True)  # heeded; a resumed run must not meet it again
     reporter.end(step)
 
 
@@ -148,6 +144,16 @@ def _data_sha256(source: str) -> str | None:
     return None if source.startswith("wren:") else checkpoints.sha256_of(Path(source).expanduser())
 
 
+def _is_about_memory(error: BaseException) -> bool:
+    """Torch's own error of a GPU, Python's, and what torch says on a CPU, which has no class of its own."""
+    words = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError | OSError) and any(word in str(error) for word in words))
+    )
+
+
 def _started(
     folder: Path,
     chosen: hardware.Hardware,
@@ -158,6 +164,8 @@ def _started(
     total: int,
 ) -> Started:
     settings = chosen.as_dict() | {"trainer": dict(config.trainer)}
+    if ranks.count() > 1:
+        settings["processes"] = ranks.count()
     if chosen.device == "cpu" and not trainer.lays_rows_end_to_end:
         settings["padding"] = "rows"  # an architecture that TRL's own forward has to carry
     sys.stdout.write(f"settings: {settings}\n")  # log.txt
@@ -168,7 +176,7 @@ def _started(
         pid=os.getpid(),
         device=chosen.device,
         settings=settings,
-        parameters=sum(parameter.numel() for parameter in parameters),
+        parameters=nf4.count_numbers(trainer.model),
         trained=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         rows=rows,
         total_steps=total,
@@ -176,21 +184,11 @@ def _started(
     )
 
 
-def _held_out(recipe: Recipe) -> data.Rows | None:
-    """The evaluation rows: those asked for, else the embedded world's own held-out ones."""
-    config = recipe.config
-    if config.data.eval is not None:
-        return data.read(config.data.eval)
-    if config.data.train not in recipe.embedded:
-        return None
-    return data.read(f"{config.data.train}:eval", EVALUATION_ROWS)
-
-
 def _checkpoint(folder: Path, log: Log) -> Path | None:
     """The newest whole checkpoint of an earlier attempt, told in the log."""
     place = folder / CHECKPOINTS
     checkpoints.clean(place)
-    found, notes = checkpoints.newest_whole(place)
+    found, notes = checkpoints.newest_whole(place, ranks.count())
     for note in notes:
         log.note(note, "warning")
     if found is not None:
@@ -198,6 +196,13 @@ def _checkpoint(folder: Path, log: Log) -> Path | None:
     elif notes:
         log.note("no checkpoint is whole: begins anew", "warning")
     return found
+
+
+def _stopper(folder: Path, log: Log, config: RunConfig, resumed: int) -> Stopper | None:
+    if config.early_stopping is None:
+        return None
+    past, _ = events.read(folder / EVENTS)
+    return Stopper(folder, config.early_stopping, past, resumed, append=log.append, note=log.note)
 
 
 def _tokens_at(folder: Path, checkpoint: Path | None) -> float:
@@ -218,7 +223,7 @@ def _measured(folder: Path) -> list[Measured]:
     return [event for event in found if isinstance(event, Measured)]
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """No progress bars in log.txt, and no warnings about what only TRL or PEFT can change in themselves."""
     import datasets
     import transformers

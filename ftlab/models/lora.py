@@ -1,6 +1,7 @@
 """Plain LoRA adapters beside a model's own linear layers, all of them in one forward pass.
 
-A linear layer W with adapters k answers row b as W x + B_k A_k x (Hu et al. 2021, eq. 3), k chosen row by row.
+A linear layer W with adapters k answers row b as W x + B_k A_k x (Hu et al. 2021, eq. 3), k chosen row by row; a
+blend is the sum over several k, each with its weight.
 Rows of one adapter stand together; where all adapters have as many rows, one batched product serves them all.
 PEFT's own mixed batches index and copy rows in every layer, which costs more than a small model's whole pass,
 and putting an adapter on through PEFT takes half a second on 30 layers; here it is a stack of two tensors.
@@ -8,7 +9,6 @@ and putting an adapter on through PEFT takes half a second on 30 layers; here it
 Axes: N adapter, B row, T token, M rows of one adapter times tokens, I and O the layer's inputs and outputs, R rank.
 """
 
-import math
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,27 +20,29 @@ import torch
 from torch import Tensor, nn
 
 from ftlab.errors import ModelError
+from ftlab.models.mixtures import HARMLESS_STARTS, MORE, scale_of
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-# What makes an adapter more than two thin matrices a layer; it is then PEFT's to put on.
-_MORE = (
-    "alora_invocation_tokens", "alpha_pattern", "fan_in_fan_out", "layer_replication", "lora_bias",
-    "modules_to_save", "rank_pattern", "target_parameters", "trainable_token_indices", "use_dora",
-)  # fmt: skip
-# Starting values that leave the base's own weights alone; the others change them when the adapter is put on.
-HARMLESS_STARTS = (True, False, None, "gaussian", "orthogonal", "eva", "mica", "lora_ga")
+
+@dataclass(frozen=True)
+class Share:
+    """What a row has of one adapter: its place, so many of its ranks (None: all), and how often it counts."""
+
+    place: int
+    rank: int | None = None
+    factor: float = 1.0
 
 
 @dataclass
 class Rows:
-    """Which adapter each row of a batch has: (place of the adapter, first row, row behind the last), bare rows left out.
+    """Which adapters each row of a batch has: (shares, first row, row behind the last), bare rows left out.
 
     `even_from` is the first adapted row where every adapter there is has the same number of rows, in order.
     """
 
-    segments: list[tuple[int, int, int]]
+    segments: list[tuple[tuple[Share, ...], int, int]]
     even_from: int | None
 
 
@@ -51,8 +53,10 @@ class Adapters:
         # By the names of the bare model: PEFT, should it come on top, moves a layer but keeps the object.
         self.linears = {name: layer for name, layer in model.named_modules() if type(layer) is nn.Linear}
         self.names: list[str] = []
+        self.mixtures: dict[str, tuple[Share, ...]] = {}
         self.rows: Rows | None = None
         self._stacks: dict[str, _Stack] = {}
+        self._settings: dict[str, Any] = {}
 
     def put_on(self, name: str, config: "PeftConfig", folder: Path, reference: str) -> None:
         """Stack an adapter's matrices onto the layers that they belong to.
@@ -60,8 +64,8 @@ class Adapters:
         Raises ModelError where a layer or a shape does not fit, or where one is missing.
         """
         settings: Any = config
-        scale = settings.lora_alpha / (math.sqrt(settings.r) if settings.use_rslora else settings.r)
-        pairs = self._fitting(_read(folder, reference), settings, folder, reference)
+        scale = scale_of(settings, settings.r)
+        pairs = self._fitting(read_tensors(folder, reference), settings, folder, reference)
         place = len(self.names)
         for layer, (a_RI, b_OR) in pairs.items():
             if layer not in self._stacks:
@@ -70,20 +74,37 @@ class Adapters:
                 linear.forward = types.MethodType(self._forward_of(self._stacks[layer]), linear)
             self._stacks[layer].put(place, a_RI, b_OR.T * scale)
         self.names.append(name)
+        self._settings[name] = settings
         for stack in self._stacks.values():
             stack.widen(len(self.names))
+
+    def mix(self, name: str, parts: Sequence[tuple[str, float, int | None]]) -> None:
+        """A name for (adapter's name, weight, its first ranks or None for all) of each part; no tensor is made.
+
+        Rows add their shares up, so that another weight costs as little as another adapter.
+        """
+        shares = []
+        for adapter, weight, rank in parts:
+            settings = self._settings[adapter]
+            recount = 1.0 if rank is None else scale_of(settings, rank) / scale_of(settings, settings.r)
+            shares.append(Share(self.names.index(adapter), rank, weight * recount))
+        self.mixtures[name] = tuple(shares)
 
     def arrange(self, names: Sequence[str]) -> Rows:
         """Where each adapter's rows lie. Equal names must stand side by side."""
         segments, start = [], 0
         for name, run in groupby(names):
             end = start + sum(1 for _ in run)
-            if name in self.names:
-                segments.append((self.names.index(name), start, end))
+            shares = (Share(self.names.index(name)),) if name in self.names else self.mixtures.get(name)
+            if shares:
+                segments.append((shares, start, end))
             start = end
-        places, counts = [place for place, _, _ in segments], {end - first for _, first, end in segments}
+        counts = {end - first for _, first, end in segments}
+        whole = [(Share(place),) for place in range(len(self.names))]
         is_even = (
-            places == list(range(len(self.names))) and len(counts) == 1 and segments[-1][2] == len(names)
+            [shares for shares, _, _ in segments] == whole
+            and len(counts) == 1
+            and segments[-1][2] == len(names)
         )
         return Rows(segments, segments[0][1] if is_even else None)
 
@@ -162,22 +183,25 @@ class _Stack:
             thin_NMR = torch.bmm(x[rows.even_from :].reshape(count, -1, inputs), self.a_NIR)
             output[rows.even_from :].view(count, -1, output.shape[-1]).baddbmm_(thin_NMR, self.b_NRO)
             return
-        for place, start, end in rows.segments:
-            thin_MR = x[start:end].reshape(-1, inputs) @ self.a_NIR[place]
-            output[start:end].view(-1, output.shape[-1]).addmm_(thin_MR, self.b_NRO[place])
+        for shares, start, end in rows.segments:
+            x_MI, output_MO = x[start:end].reshape(-1, inputs), output[start:end].view(-1, output.shape[-1])
+            for share in shares:
+                thin_MR = x_MI @ self.a_NIR[share.place, :, : share.rank]
+                output_MO.addmm_(thin_MR, self.b_NRO[share.place, : share.rank], alpha=share.factor)
 
 
 def is_plain(config: "PeftConfig") -> bool:
     """Whether the adapter is two thin matrices a layer and nothing else."""
     return (
         config.peft_type == "LORA"
-        and not any(getattr(config, setting, None) for setting in _MORE)
+        and not any(getattr(config, setting, None) for setting in MORE)
         and getattr(config, "bias", "none") == "none"
         and getattr(config, "init_lora_weights", True) in HARMLESS_STARTS
     )
 
 
-def _read(folder: Path, reference: str) -> dict[str, Tensor]:
+def read_tensors(folder: Path, reference: str) -> dict[str, Tensor]:
+    """An adapter's tensors by their names. Raises ModelError where its file cannot be read."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

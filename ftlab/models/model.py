@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,23 @@ import torch
 
 from ftlab.answers import Answer, Delta, Fingerprint, Finish, Message, Prompt, Sampling, as_messages
 from ftlab.errors import DataError, ModelError
-from ftlab.models.chat import TextStream, encode, encode_text, lead, load_tokenizer, template_of
+from ftlab.models.chat import (
+    Encoded,
+    TextStream,
+    encode,
+    encode_text,
+    highest_id,
+    lead,
+    load_tokenizer,
+    template_of,
+)
 from ftlab.models.decoding import Drawn, Row, draw
+from ftlab.models.feeding import feed
 from ftlab.models.fingerprints import adapter_sha256, base_sha256, text_sha256
-from ftlab.models.references import Note, Source, fetch, is_reward_model, resolve
+from ftlab.models.mixtures import mixture_sha256
+from ftlab.models.references import Note, fetch, is_reward_model, resolve
+from ftlab.models.soft import Soft
+from ftlab.models.source import Part, Source
 from ftlab.models.weights import BARE, Base, base_for, forget
 
 if TYPE_CHECKING:
@@ -45,7 +58,31 @@ class Model:
     def fingerprint(self, sampling: Sampling) -> Fingerprint:
         """What proves an answer of this model."""
         base, adapter, template = self.hashes
-        return Fingerprint(base, adapter, adapter is not None, template, sampling)
+        prompt = self.source.prompt
+        context = None if prompt is None else prompt.sha256[:12]
+        return Fingerprint(base, adapter, adapter is not None, template, sampling, context)
+
+    @property
+    def soft(self) -> Soft | None:
+        """What stands before every row without being words."""
+        return self.base.soft.get(self.adapter)
+
+    def encode(self, messages: Sequence[Message]) -> Encoded:
+        """The conversation as the model reads it, behind its prompt where it has one."""
+        return _encoded(self.source, self.tokenizer, messages)
+
+    def read(self, pairs: Sequence[tuple[Prompt, str]]) -> list[tuple[list[int], list[int]]]:
+        """(ids of the prompt, ids of the answer) of each pair. Raises DataError where one is too long to be read."""
+        encoded = []
+        for prompt, text in pairs:
+            messages = as_messages(prompt)
+            ids = self.encode(messages).ids
+            answer = encode_text(self.tokenizer, self.lead_of(messages) + text)
+            length = len(ids) + len(answer) + (0 if self.soft is None else self.soft.tokens)
+            if length > self.base.context:
+                raise DataError(_too_long(self, f"a prompt and its answer take {length} tokens"))
+            encoded.append((ids, answer))
+        return encoded
 
     def generate(
         self,
@@ -79,14 +116,7 @@ class Model:
 
     def scores(self, pairs: Sequence[tuple[Prompt, str]]) -> list[list[float]]:
         """As `score` for many, in right-padded batches."""
-        encoded = []
-        for prompt, text in pairs:
-            messages = as_messages(prompt)
-            ids = encode(self.tokenizer, messages, self.reference).ids
-            answer = encode_text(self.tokenizer, self.lead_of(messages) + text)
-            if len(ids) + len(answer) > self.base.context:
-                raise DataError(_too_long(self.reference, len(ids) + len(answer), self.base.context))
-            encoded.append((ids, answer))
+        encoded = self.read(pairs)
         scores: list[list[float]] = []
         longest = max((len(ids) + len(answer) for ids, answer in encoded), default=1)
         size = max(1, _LOGIT_BYTES // (4 * longest * self.base.vocabulary))
@@ -96,22 +126,13 @@ class Model:
         return scores
 
     def _score_batch(self, encoded: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
-        longest = max(len(ids) + len(answer) for ids, answer in encoded)
-        rows = [ids + answer + [0] * (longest - len(ids) - len(answer)) for ids, answer in encoded]
-        masks = [
-            [1] * (len(ids) + len(answer)) + [0] * (longest - len(ids) - len(answer))
-            for ids, answer in encoded
-        ]
-        forward = self.base.forward_for([self.adapter] * len(rows))
-        logits_BTV = forward(
-            range(len(rows)),
-            input_ids=torch.tensor(rows, device=self.base.device),
-            attention_mask=torch.tensor(masks, device=self.base.device),
-            use_cache=False,
-        ).logits
+        forward = self.base.forward_for([self.adapter] * len(encoded))
+        fed = feed(self.base.model, [(ids + answer, self.soft) for ids, answer in encoded], "right")
+        logits_BTV = forward(range(len(encoded)), **fed.inputs).logits
         scores = []
-        for logits_TV, (ids, answer) in zip(logits_BTV, encoded, strict=True):
-            before = logits_TV[len(ids) - 1 : len(ids) - 1 + len(answer)].float().log_softmax(-1)
+        for logits_TV, start, (ids, answer) in zip(logits_BTV, fed.starts, encoded, strict=True):
+            end = start + len(ids)
+            before = logits_TV[end - 1 : end - 1 + len(answer)].float().log_softmax(-1)
             drawn = torch.tensor(answer, device=self.base.device, dtype=torch.long)
             scores.append(before.gather(-1, drawn[:, None])[:, 0].tolist())
         return scores
@@ -130,22 +151,16 @@ def load(reference: str, note: Note | None = None) -> Model:
             )
         folder = Path(source.base)
         tokenizer = load_tokenizer(Path(source.tokenizer), reference)
-        adapter = None if source.adapter is None else adapter_sha256(source.adapter)
-        base = base_for(folder, source.adapter, adapter or BARE, reference)
-        if source.adapter is not None and adapter is not None:
-            try:
-                base.put_on(source.adapter, adapter, reference)
-            except ModelError:
-                forget(base)  # a half of the adapter may be on it
-                raise
-        highest = max(tokenizer.get_vocab().values(), default=0)
+        base, adapter = _put_together(source)
+        highest = highest_id(tokenizer)
         if highest >= base.vocabulary:
             raise ModelError(
                 f"{reference}: the tokenizer in {source.tokenizer} has ids up to {highest}, the model embeddings up "
                 f"to {base.vocabulary - 1}; take the tokenizer that the model was trained with"
             )
         template = text_sha256(template_of(tokenizer))
-        hashes = (base_sha256(folder)[:12], None if adapter is None else adapter[:12], template[:12])
+        mark = "" if source.rounding is None else source.rounding.mark
+        hashes = (base_sha256(folder)[:12] + mark, None if adapter is None else adapter[:12], template[:12])
         return Model(
             reference,
             source,
@@ -156,6 +171,43 @@ def load(reference: str, note: Note | None = None) -> Model:
             _ends(base, tokenizer),
             lead(tokenizer),
         )
+
+
+def count_tokens(reference: str, prompts: Sequence[Prompt], note: Note | None = None) -> list[int]:
+    """How many tokens the model reads of each conversation before it answers, its prompt and template included.
+
+    The tokenizer is enough for it: no weights are loaded.
+    """
+    source = fetch(resolve(reference), note)
+    tokenizer = load_tokenizer(Path(source.tokenizer), reference)
+    return [len(_encoded(source, tokenizer, as_messages(prompt)).ids) for prompt in prompts]
+
+
+def _encoded(source: Source, tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> Encoded:
+    prompt = source.prompt
+    return encode(tokenizer, messages if prompt is None else prompt.before(messages), source.reference)
+
+
+def _put_together(source: Source) -> tuple[Base, str | None]:
+    """The base in memory with all adapters on it that are needed, and the name of what is asked for there."""
+    parts = source.parts or (() if source.adapter is None else (Part(source, 1.0, None),))
+    folder = Path(source.base)
+    if not parts:
+        return base_for(folder, None, BARE, source.reference, source.rounding), None
+    names = [adapter_sha256(part.adapter) for part in parts]
+    base = base_for(folder, parts[0].adapter, names[0], source.reference, source.rounding)
+    try:
+        for part, name in zip(parts, names, strict=True):
+            base.put_on(part.adapter, name, part.source.reference)
+    except ModelError:
+        forget(base)  # a half of the adapter may be on it
+        raise
+    if not source.parts:
+        return base, names[0]
+    mixed = [(name, part.weight, part.rank) for name, part in zip(names, parts, strict=True)]
+    whole = mixture_sha256(mixed)
+    base.plain.mix(whole, mixed)
+    return base, whole
 
 
 def stream(
@@ -206,17 +258,18 @@ class _Task:
 
 
 def _task(model: Model, messages: list[Message], index: int, sampling: Sampling, note: Note | None) -> _Task:
-    encoded = encode(model.tokenizer, messages, model.reference)
+    encoded = model.encode(messages)
     if encoded.escaped and note is not None:
         note(
             f"{model.reference}: {encoded.escaped} special tokens written in prompt {index} were read as plain text"
         )
     if not encoded.ids:
         raise DataError(f"{model.reference}: the chat template writes nothing for prompt {index}")
-    room = model.base.context - len(encoded.ids)
+    row = Row(encoded.ids, sampling.row_seed(messages), sampling.max_new_tokens, model.soft)
+    room = model.base.context - row.length
     if room < 1:
-        raise DataError(_too_long(model.reference, len(encoded.ids), model.base.context))
-    row = Row(encoded.ids, sampling.row_seed(messages), min(room, sampling.max_new_tokens))
+        raise DataError(_too_long(model, f"the prompt takes {row.length} tokens"))
+    row = replace(row, room=min(room, row.room))
     return _Task(model, messages, index, row, TextStream(model.tokenizer, model.lead_of(messages)))
 
 
@@ -228,7 +281,7 @@ def _answers(
     rows = [task.row for task in tasks]
     ends = tasks[0].model.ends
     if cancelled is None or not cancelled.is_set():
-        for step in _locked(draw(forward, base.model.config, rows, sampling, ends, base.device)):
+        for step in _locked(draw(forward, base.model, rows, sampling, ends)):
             for drawn in step:
                 yield from _step(tasks[drawn.row], drawn, ends, sampling, began)
             if cancelled is not None and cancelled.is_set():
@@ -270,12 +323,12 @@ def _batch_size(tasks: Sequence[_Task]) -> int:
     config: Any = tasks[0].model.base.model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    longest = max(len(task.row.ids) + task.row.room for task in tasks)
+    longest = max(task.row.length + task.row.room for task in tasks)
     row = 2 * config.num_hidden_layers * heads * width * longest * tasks[0].model.base.model.dtype.itemsize
     return max(1, min(_ROWS, _CACHE_BYTES // row))
 
 
-def _place(task: _Task) -> int:
+def _place(task: _Task) -> tuple[int, str]:
     return task.model.base.place(task.model.adapter)
 
 
@@ -285,5 +338,6 @@ def _ends(base: Base, tokenizer: "PreTrainedTokenizerBase") -> frozenset[int]:
     return frozenset(int(end) for end in ends if isinstance(end, int))
 
 
-def _too_long(reference: str, tokens: int, context: int) -> str:
-    return f"{reference}: the prompt takes {tokens} tokens and the model reads {context}; shorten it"
+def _too_long(model: Model, told: str) -> str:
+    before = "" if model.soft is None and model.source.prompt is None else ", what stands before it included,"
+    return f"{model.reference}: {told}{before} and the model reads {model.base.context}; shorten it"

@@ -1,50 +1,32 @@
-"""What a reference names: a folder of weights, and the adapter on top of it."""
+"""What a reference names: a folder of weights, the adapters on top of it, and the prompt before it."""
 
 import difflib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ftlab.errors import ModelError
 from ftlab.home import home
-from ftlab.models import smollm2
+from ftlab.methods import checkpoints
+from ftlab.models import hub, mixtures, smollm2
 from ftlab.models.fingerprints import base_sha256, weight_files
+from ftlab.models.source import Kind, Part, Rounding, Source
+from ftlab.prompting import PREFIX as PROMPT
+from ftlab.prompting import read as read_prompt
 
-Kind = Literal["wren", "smollm2", "folder", "hub", "run"]
 Note = Callable[[str], None]
 
 WREN = ("wren", "wren-xs", "wren-s", "wren-l")
-FORMS = "wren, wren-xs, wren-s, wren-l, smollm2, a folder, a hub id (owner/name), or run:NAME"
+FORMS = (
+    "wren, wren-xs, wren-s, wren-l, smollm2, a folder, a hub id (owner/name), run:NAME, run:NAME@RANK, a blend such "
+    "as 0.7*run:a + -0.5*run:b, or prompt:NAME"
+)
 
-# What is fetched from the hub: weights as safetensors and what describes them, never code or pickles.
-_HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _RUN_NAME = re.compile(r"[a-z0-9_-][a-z0-9._-]{0,79}")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a reference's weights are.
-
-    `base` is a folder, or, as long as it is not on this disk, a hub id or "smollm2". `base_sha256` is what the
-    adapter was trained on, where that was recorded.
-    """
-
-    reference: str
-    kind: Kind
-    base: Path | str
-    adapter: Path | None = None
-    base_sha256: str | None = None
-
-    @property
-    def tokenizer(self) -> Path | str:
-        """Where the tokenizer is: with the adapter where it brought one, else with the base."""
-        if self.adapter is not None and (self.adapter / "tokenizer_config.json").is_file():
-            return self.adapter
-        return self.base
 
 
 def resolve(reference: str) -> Source:
@@ -60,22 +42,39 @@ def fetch(source: Source, note: Note | None = None) -> Source:
 
     Raises ModelError where it cannot be had, or where the adapter was trained on other weights.
     """
+    if source.parts:
+        return _fetch_blend(source, note)
     if source.base == smollm2.NAME:
         source = replace(source, base=smollm2.ensure(note))
     elif isinstance(source.base, str):
-        folder = _from_hub(source.base, note)
+        folder = hub.fetch(source.base, note)
         if source.adapter is None:
-            inner = _folder(folder, source.reference, source.kind, ())
+            inner = replace(_folder(folder, source.reference, source.kind, ()), prompt=source.prompt)
             source = inner if isinstance(inner.base, Path) else fetch(inner, note)
         else:
             source = replace(source, base=_checked(folder))
+    _refuse_damaged(source)
     _refuse_other_base(source)
+    return source
+
+
+def refuse_composed(source: Source) -> Source:
+    """The source itself. Raises ModelError where it is put together as it answers, and so no model to train."""
+    if source.prompt is not None:
+        raise ModelError(
+            f"{source.reference} is a prompt before {source.prompt.model}, which only answers; name that model instead"
+        )
+    if source.parts:
+        parts = ", ".join(part.source.reference for part in source.parts)
+        raise ModelError(
+            f"{source.reference} is put together from {parts} as it answers, and stored nowhere; name one of them"
+        )
     return source
 
 
 def base_folder(reference: str, note: Note | None = None) -> tuple[Path, Path]:
     """(folder of the base model, folder of the tokenizer) for a trainer; fetches what is missing."""
-    source = fetch(resolve(reference), note)
+    source = fetch(refuse_composed(resolve(reference)), note)
     return Path(source.base), Path(source.tokenizer)
 
 
@@ -108,10 +107,18 @@ def _resolve(reference: str, seen: tuple[str, ...]) -> Source:
         return Source(reference, "wren", _checked(SHIPPED / reference))
     if reference == smollm2.NAME:
         return Source(reference, "smollm2", smollm2.NAME)
+    if reference.startswith(PROMPT):
+        return _prompted(reference, seen)
+    path = Path(reference).expanduser()
+    is_folder = bool(reference.strip()) and path.is_dir()
+    if not is_folder and mixtures.is_blend(reference):
+        return _blend(reference, seen)
+    name, rank = (reference, None) if is_folder else mixtures.cut(reference)
+    if rank is not None:
+        return _mixed(reference, (_part(repr(reference), 1.0, name, rank, seen),))
     if reference.startswith("run:"):
         return _run(reference, seen)
-    path = Path(reference).expanduser()
-    if reference.strip() and path.is_dir():
+    if is_folder:
         return _folder(path.resolve(), reference, "folder", seen)
     if reference.startswith(("/", ".", "~")):
         raise ModelError(f"there is no folder {reference!r}; wanted {FORMS}")
@@ -120,6 +127,81 @@ def _resolve(reference: str, seen: tuple[str, ...]) -> Source:
     close = difflib.get_close_matches(reference, [*WREN, smollm2.NAME], n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     raise ModelError(f"no model is called {reference!r}{hint}; wanted {FORMS}")
+
+
+def _prompted(reference: str, seen: tuple[str, ...]) -> Source:
+    prompt = read_prompt(reference.removeprefix(PROMPT))
+    if prompt.model.startswith(PROMPT):
+        raise ModelError(
+            f"{reference}: {prompt.model!r} is behind a prompt itself; name the model that it is for"
+        )
+    try:
+        inner = _resolve(prompt.model, seen)
+    except ModelError as error:
+        raise ModelError(f"{reference}: its model {prompt.model!r} is not to be had: {error}") from error
+    return replace(inner, reference=reference, kind="prompt", prompt=prompt)
+
+
+def _blend(reference: str, seen: tuple[str, ...]) -> Source:
+    terms = mixtures.terms(reference)
+    places = [f"{reference!r}, term {place} ({term.text!r})" for place, term in enumerate(terms, 1)]
+    parts = []
+    for place, term in zip(places, terms, strict=True):
+        is_folder = Path(term.name).expanduser().is_dir()
+        name, rank = (term.name, None) if is_folder else mixtures.cut(term.name)
+        parts.append(_part(place, term.weight, name, rank, seen))
+    for place, part in zip(places[1:], parts[1:], strict=True):
+        if part.source.rounding != parts[0].source.rounding:
+            raise ModelError(
+                f"{place} learned on {_rounded(part.source)}, {parts[0].source.reference} on "
+                f"{_rounded(parts[0].source)}; adapters are blended on the very weights that they learned on"
+            )
+    return _mixed(reference, tuple(parts))
+
+
+def _part(place: str, weight: float, name: str, rank: int | None, seen: tuple[str, ...]) -> Part:
+    """A term, once it is seen to name a plain LoRA adapter. Raises ModelError that begins with `place`."""
+    try:
+        source = _resolve(name, seen)
+    except ModelError as error:
+        raise ModelError(f"{place}: {error}") from error
+    if source.parts or source.prompt is not None or source.adapter is None:
+        what = "has no adapter" if source.prompt is None and not source.parts else "is put together itself"
+        raise ModelError(
+            f"{place}: {name!r} {what}; name a run of a LoRA method, or the folder of a LoRA adapter"
+        )
+    settings = _json(source.adapter / "adapter_config.json")
+    mixtures.check_plain(settings, place)
+    return Part(source, weight, mixtures.check_rank(rank, settings, place))
+
+
+def _mixed(reference: str, parts: tuple[Part, ...]) -> Source:
+    """The parts as one source; a whole adapter that counts once is that adapter."""
+    first = parts[0]
+    if len(parts) == 1 and first.weight == 1 and first.rank is None:
+        return replace(first.source, reference=reference)
+    return Source(reference, "blend", first.source.base, rounding=first.source.rounding, parts=parts)
+
+
+def _fetch_blend(source: Source, note: Note | None) -> Source:
+    parts = tuple(replace(part, source=fetch(part.source, note)) for part in source.parts)
+    hashes = [base_sha256(part.source.base) for part in parts]
+    for part, found in zip(parts, hashes, strict=True):
+        if found != hashes[0]:
+            raise ModelError(
+                f"{source.reference!r}: {part.source.reference} belongs to the base {found[:12]} "
+                f"({part.source.base}), {parts[0].source.reference} to {hashes[0][:12]} ({parts[0].source.base}); "
+                "only adapters of one base can be blended"
+            )
+    return replace(source, base=parts[0].source.base, parts=parts)
+
+
+def _rounded(source: Source) -> str:
+    return (
+        "the base as it is"
+        if source.rounding is None
+        else f"the base rounded to four bits ({source.rounding.mark[1:]})"
+    )
 
 
 def _run(reference: str, seen: tuple[str, ...]) -> Source:
@@ -145,7 +227,8 @@ def _folder(folder: Path, reference: str, kind: Kind, seen: tuple[str, ...]) -> 
         return Source(reference, kind, _checked(folder))
     if not (folder / "adapter_model.safetensors").is_file():
         raise ModelError(_no_weights(folder, "adapter_model.safetensors"))
-    facts = read_manifest(folder).get("base") or {}
+    manifest = read_manifest(folder)
+    facts = manifest.get("base") or {}
     recorded = facts.get("reference") or _json(folder / "adapter_config.json").get("base_model_name_or_path")
     if not recorded:
         raise ModelError(
@@ -160,7 +243,21 @@ def _folder(folder: Path, reference: str, kind: Kind, seen: tuple[str, ...]) -> 
         raise ModelError(
             f"{reference}: the adapter's base {recorded!r} is itself an adapter; merge that one into its base first"
         )
-    return Source(reference, kind, base.base, folder, facts.get("sha256") or None)
+    rounding = _rounding(manifest.get("quantization"), folder)
+    return Source(reference, kind, base.base, folder, facts.get("sha256") or None, rounding)
+
+
+def _rounding(facts: Any, folder: Path) -> Rounding | None:
+    """How the manifest says that the base was rounded. Raises ModelError where it says what nobody here can do."""
+    if facts is None:
+        return None
+    known = isinstance(facts, dict) and facts.get("kind") == "nf4"
+    if not known or not isinstance(facts.get("block"), int) or facts["block"] < 1:
+        raise ModelError(
+            f"{folder}/manifest.json: 'quantization' is {facts!r}; wanted "
+            '{"kind": "nf4", "block": 64, "double_quantization": true}, or nothing for a base that is as it was stored'
+        )
+    return Rounding(facts["block"], bool(facts.get("double_quantization")))
 
 
 def _checked(folder: Path) -> Path:
@@ -189,6 +286,18 @@ def _no_weights(folder: Path, wanted: str) -> str:
     )
 
 
+def _refuse_damaged(source: Source) -> None:
+    """A run's files are what they were when the run sealed them: a flipped bit is no weight."""
+    for folder in (source.adapter, source.base):
+        if not isinstance(folder, Path) or "run" not in read_manifest(folder):
+            continue
+        reason = checkpoints.known_fault(folder)
+        if reason is not None:
+            raise ModelError(
+                f"{source.reference}: {folder} is not as it was saved: {reason}; train it again, or put a copy back"
+            )
+
+
 def _refuse_other_base(source: Source) -> None:
     if source.adapter is None or source.base_sha256 is None:
         return
@@ -198,37 +307,6 @@ def _refuse_other_base(source: Source) -> None:
             f"{source.reference}: the adapter was trained on the base {source.base_sha256[:12]}, but {source.base} "
             f"is {found[:12]}; put the weights back that it was trained on, or train it again"
         )
-
-
-def _from_hub(name: str, note: Note | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
-
-    if note is not None:
-        note(f"{name}: looking on the hub")
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
-    except GatedRepoError as error:
-        raise ModelError(
-            f"{name} asks for consent: accept its terms on its page, then log in (`hf auth login`)"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise ModelError(
-            f"the hub has no model {name!r}, or it is private; log in with `hf auth login`"
-        ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise ModelError(
-            f"{name} is not on this disk, and the hub cannot be reached; connect once, or copy the model's folder "
-            "here and give its path"
-        ) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise ModelError(f"{name} could not be fetched from the hub: {error}") from error
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from ftlab.errors import DataError, ModelError
 from ftlab.models.chat import load_tokenizer
 from ftlab.models.fingerprints import adapter_sha256, base_sha256
 from ftlab.models.model import IN_USE
-from ftlab.models.references import Note, Source, fetch, is_reward_model, resolve
+from ftlab.models.references import Note, fetch, is_reward_model, refuse_composed, resolve
+from ftlab.models.source import Source
 from ftlab.models.weights import fitting_threads
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def load_reward(reference: str, note: Note | None = None) -> RewardModel:
     Raises ModelError where the reference names nothing usable, or a model that answers instead of scoring.
     """
     with IN_USE:
-        source = fetch(resolve(reference), note)
+        source = fetch(refuse_composed(resolve(reference)), note)
         if not is_reward_model(source):
             raise ModelError(
                 f"{reference} is no reward model: it writes answers and gives no score for them; train one with "

@@ -1,6 +1,5 @@
 """Answers and scores for another process: one message in, pieces and whole answers out."""
 
-import base64
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -9,9 +8,8 @@ from typing import Any
 
 from ftlab.answers import Delta, Sampling, as_messages
 from ftlab.errors import ConfigError, FtlabError
-from ftlab.models.features import features
 from ftlab.models.model import load, stream
-from ftlab.models.rewards import load_reward
+from ftlab.models.wants import WANTS
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -21,15 +19,14 @@ _PIECES_SECONDS = 0.05  # a browser draws about 15 times a second; a tiny model 
 def serve(message: Mapping[str, Any], send: Send, cancelled: threading.Event) -> None:
     """Answer {"prompts": [messages], "references": [...], "sampling": {...}} through `send`.
 
-    With "want" of "scores" or "features", {"rows": [{"prompt", "text"}], "references": [one]} instead: see
-    `ftlab.scoring`.
+    With a "want" of something else than answers, see `ftlab.models.wants`.
 
     Sends {"note": text} about slow steps, {"loaded": {"reference", "fingerprint"}} once a model is there,
     {"delta": {"reference", "index", "text"}}, {"answer": {...}, "index": N}; where it fails, {"error": text,
     "kind": class name} is the last. What `send` raises is passed on.
     """
     if message.get("want", "answers") != "answers":
-        _serve_rows(message, send, cancelled)
+        _serve_want(message, send, cancelled)
         return
     try:
         sampling = _sampling(message)
@@ -62,19 +59,13 @@ def serve(message: Mapping[str, Any], send: Send, cancelled: threading.Event) ->
         send(_error(error))
 
 
-def _serve_rows(message: Mapping[str, Any], send: Send, cancelled: threading.Event) -> None:
-    """{"scores": [...]} once, or {"places": [...], "features": base64 of 32-bit floats} until all have come."""
+def _serve_want(message: Mapping[str, Any], send: Send, cancelled: threading.Event) -> None:
     try:
-        wanted, (reference,) = message["want"], message["references"]
-        pairs = [(row["prompt"], row["text"]) for row in message["rows"]]
-        if wanted == "scores":
-            send({"scores": load_reward(reference, _noting(send)).scores(pairs, cancelled)})
-        elif wanted == "features":
-            for places, batch in features(load(reference, _noting(send)), pairs, cancelled):
-                data = base64.b64encode(batch.numpy().astype("<f4").tobytes()).decode("ascii")
-                send({"places": places, "features": data})
-        else:
-            raise ConfigError(f"'want' is {wanted!r}; it is answers, scores or features")
+        want = message["want"]
+        if want not in WANTS:
+            raise ConfigError(f"'want' is {want!r}; it is answers, {', '.join(WANTS)}")
+        for reply in WANTS[want](message, _noting(send), cancelled):
+            send(reply)
     except (FtlabError, KeyError, TypeError) as error:
         send(_error(error))
 

@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ftlab.errors import ModelError
+from ftlab.models import soft
 from ftlab.models.decoding import Forward
 from ftlab.models.fingerprints import base_sha256, count_numbers, text_sha256
-from ftlab.models.lora import HARMLESS_STARTS, Adapters, is_plain
+from ftlab.models.lora import Adapters, is_plain
+from ftlab.models.mixtures import HARMLESS_STARTS
+from ftlab.models.soft import Soft
+from ftlab.models.source import Rounding
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -25,33 +29,34 @@ BARE = "__base__"
 
 _MEMORY_VARIABLE = "FTLAB_MODEL_MEMORY_MIB"
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_SOFT_PROMPTS = {
-    "PROMPT_TUNING",
-    "MULTITASK_PROMPT_TUNING",
-    "P_TUNING",
-    "PREFIX_TUNING",
-    "ADAPTION_PROMPT",
-    "CPT",
-}
+_UNKNOWN_PROMPTS = {"MULTITASK_PROMPT_TUNING", "ADAPTION_PROMPT", "CPT", "CARTRIDGE"}
 # Below this many numbers a second thread gains nothing, and on a busy machine the two wait for each other.
 _TINY = 20_000_000
 
 
 class Base:
-    """A base model in memory and the adapters on it, plain LoRA by our own layers and all others by PEFT."""
+    """A base model in memory and the adapters on it: plain LoRA and soft prompts are ours, all others PEFT's."""
 
-    def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device, reference: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dtype: torch.dtype,
+        device: torch.device,
+        reference: str,
+        rounding: Rounding | None,
+    ) -> None:
         self.folder, self.device = folder, device
-        self.model = _read(folder, dtype, device, reference)
+        self.model = _read(folder, dtype, device, reference, rounding)
         self.context = int(getattr(self.model.config, "max_position_embeddings", 0) or 1 << 20)
         self.plain = Adapters(self.model)
+        self.soft: dict[str, Soft] = {}
         self._peft: PeftModel | None = None
         self._others: set[str] = set()
 
     @property
     def adapters(self) -> list[str]:
         """The names of all that are loaded."""
-        return [*self.plain.names, *sorted(self._others)]
+        return [*self.plain.names, *self.soft, *sorted(self._others)]
 
     @property
     def nbytes(self) -> int:
@@ -69,10 +74,12 @@ class Base:
 
         Raises ModelError where it does not fit this base, weight by weight.
         """
-        if name in self.plain.names or name in self._others:
+        if name in self.plain.names or name in self.soft or name in self._others:
             return
         config = adapter_config(folder, reference)
-        if is_plain(config):
+        if config.peft_type in soft.KINDS:
+            self.soft[name] = soft.read(folder, config, self.model, reference)
+        elif is_plain(config):
             self.plain.put_on(name, config, folder, reference)
         else:
             self._put_on_by_peft(folder, name, config, reference)
@@ -82,9 +89,11 @@ class Base:
         """Whether rows of this adapter may stand in one batch with rows of others."""
         return name not in self._others
 
-    def place(self, name: str) -> int:
-        """Where rows of this adapter belong in a batch: bare ones first, then in the order of loading."""
-        return self.plain.names.index(name) if name in self.plain.names else -1
+    def place(self, name: str) -> tuple[int, str]:
+        """Where rows of this adapter belong in a batch: bare ones first, then in the order of loading, then blends."""
+        if name in self.plain.mixtures:
+            return len(self.plain.names), name
+        return (self.plain.names.index(name) if name in self.plain.names else -1), name
 
     def forward_for(self, names: Sequence[str]) -> Forward:
         """A forward pass for rows of these adapters, in this order, equal names side by side."""
@@ -170,20 +179,23 @@ def fitting_threads(model: Any) -> Iterator[None]:
 _bases: "OrderedDict[tuple[str, ...], Base]" = OrderedDict()
 
 
-def base_for(folder: Path, adapter: Path | None, adapter_name: str, reference: str) -> Base:
+def base_for(
+    folder: Path, adapter: Path | None, adapter_name: str, reference: str, rounding: Rounding | None = None
+) -> Base:
     """The base in this folder, shared by all that ask; the longest unused are let go where memory is short.
 
-    Adapters share a base but for those kinds that PEFT cannot put on one model together. One whose starting values change the base's weights gets its own.
+    Adapters share a base but for those kinds that PEFT cannot put on one model together. One whose starting values
+    change the base's weights gets its own, and so do those that learned on a base of rounded weights.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     numbers = count_numbers(folder)
     dtype = _dtype(device, numbers)
     settings = text_sha256((folder / "config.json").read_text("utf-8"))
     kind = "" if adapter is None else _kind(adapter_config(adapter, reference), adapter_name)
-    key = (base_sha256(folder), settings, str(dtype), str(device), kind)
+    key = (base_sha256(folder), settings, str(dtype), str(device), kind, str(rounding))
     if key not in _bases:
         _make_room(numbers * dtype.itemsize)
-        _bases[key] = Base(folder, dtype, device, reference)
+        _bases[key] = Base(folder, dtype, device, reference, rounding)
     _bases.move_to_end(key)
     return _bases[key]
 
@@ -210,9 +222,10 @@ def adapter_config(folder: Path, reference: str) -> "PeftConfig":
         raise ModelError(
             f"{reference}: {folder}/adapter_config.json cannot be read: {_first_line(error)}"
         ) from error
-    if config.peft_type in _SOFT_PROMPTS:
+    if config.peft_type in _UNKNOWN_PROMPTS:
         raise ModelError(
-            f"{reference}: soft prompts ({config.peft_type}) cannot be answered with; wanted LoRA or its like"
+            f"{reference}: an adapter of the kind {config.peft_type} cannot be answered with; wanted LoRA or its like, "
+            "prompt tuning, P-tuning or prefix tuning"
         )
     return config
 
@@ -251,12 +264,16 @@ def _dtype(device: torch.device, numbers: int) -> torch.dtype:
 
 
 def _kind(config: "PeftConfig", name: str) -> str:
+    if config.peft_type in soft.KINDS:
+        return ""
     if config.peft_type != "LORA":
         return str(config.peft_type)
     return "" if config.init_lora_weights in HARMLESS_STARTS else name
 
 
-def _read(folder: Path, dtype: torch.dtype, device: torch.device, reference: str) -> Any:
+def _read(
+    folder: Path, dtype: torch.dtype, device: torch.device, reference: str, rounding: Rounding | None
+) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -264,7 +281,11 @@ def _read(folder: Path, dtype: torch.dtype, device: torch.device, reference: str
     logging.disable_progress_bar()  # a bar for each small model buries what a notebook has to say
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+            folder,
+            dtype=dtype if rounding is None else "auto",  # rounded from what is stored, as in training
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
         )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, json.JSONDecodeError) as error:
         raise ModelError(
@@ -273,6 +294,11 @@ def _read(folder: Path, dtype: torch.dtype, device: torch.device, reference: str
     finally:
         if shown:
             logging.enable_progress_bar()
+    if rounding is not None:
+        from ftlab.methods import nf4
+
+        nf4.round_through(model, rounding.block, rounding.double_quantization, dtype=dtype)
+        model = model.to(dtype)
     return model.to(device).eval().requires_grad_(False)
 
 

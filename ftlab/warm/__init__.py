@@ -40,6 +40,9 @@ ONE_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"} | (
 SERVER = (sys.executable, "-m", "ftlab.warm")
 """The command that serves the socket whose descriptor, path and idle seconds come behind it."""
 
+HANDED_ON = ("answer", "check")
+"""Requests that a child of the warm process reads and answers; they may be of any length."""
+
 Replies = Generator[dict[str, Any], None, None]
 
 IDLE_SECONDS = 600.0
@@ -62,7 +65,8 @@ def request(message: dict[str, Any], timeout: float = READY_SECONDS) -> Replies:
     """Sends one request and gives its replies; the last is {"end": true} or {"error": text, "kind": class name}.
 
     {"do": "train", "dir": PATH} gives {"pid": N} once the trainer is recorded in the run's folder;
-    {"do": "answer", ...} gives what `ftlab.models.serve` sends. Closing the iterator cancels the request.
+    {"do": "answer", ...} gives what `ftlab.models.serve` sends, {"do": "check", ...} what `ftlab.methods.inspect`
+    does. Closing the iterator cancels the request.
     `timeout` is in seconds and counts until the warm process is ready, not until the work is done.
     Raises RunError where there is no process to be had, or where it dies before the last reply.
     """
@@ -206,10 +210,11 @@ def _talk(connection: socket.socket, message: dict[str, Any], where: Place, time
 
 
 def _encode(message: dict[str, Any]) -> bytes:
-    """A short line that the warm process reads, then for an answer the line that only the answerer reads."""
-    if message.get("do") != "answer":
-        return json.dumps(message).encode("ascii") + b"\n"
-    return b'{"do": "answer"}\n' + json.dumps(message).encode("ascii") + b"\n"
+    """A short line that the warm process reads, then, for those of its children that answer, the line they read."""
+    line = json.dumps(message).encode("ascii") + b"\n"
+    if message.get("do") not in HANDED_ON:
+        return line
+    return json.dumps({"do": message["do"]}).encode("ascii") + b"\n" + line
 
 
 def _dial(where: Place) -> socket.socket:

@@ -73,13 +73,16 @@ def serve(message: dict[str, Any], connection: socket.socket, cancelled: threadi
 def answer(
     message: dict[str, Any], send: Callable[[dict[str, Any]], None], cancelled: threading.Event
 ) -> dict[str, Any]:
-    """Has the models answer through `send`; the last reply, which is for the caller to send.
+    """Has the models answer, or a configuration checked, through `send`; the last reply is for the caller to send.
 
     Raises only what `send` raises as ClientGoneError.
     """
     try:
         # By name: this module is loaded where the models' libraries are, and knows nothing of them.
-        import_module("ftlab.models").serve(message, send, cancelled)
+        if message["do"] == "check":
+            import_module("ftlab.methods").inspect(message, send)
+        else:
+            import_module("ftlab.models").serve(message, send, cancelled)
     except ClientGoneError:
         raise
     except Exception as error:  # noqa: BLE001 - every failure belongs to the one who asked

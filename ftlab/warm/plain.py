@@ -18,11 +18,16 @@ from ftlab.warm.keeper import LOG, record_end, record_start
 TRAINER = (sys.executable, "-m", "ftlab.methods")
 """The command that trains the run whose folder comes behind it."""
 
+CHECKER = (sys.executable, "-c", "from ftlab.warm import plain; plain.look()")
+"""The command that looks at the configuration on its standard input."""
+
 
 def request(message: dict[str, Any]) -> Replies:
     """As `ftlab.warm.request`. Answers load torch into the process that asks."""
     if message["do"] == "train":
         return _train(Path(message["dir"]))
+    if message["do"] == "check":
+        return _check(message)
     return _answer(message)
 
 
@@ -72,6 +77,45 @@ def keep(folder: Path, command: list[str]) -> None:
     os.dup2(nowhere, 1)  # whoever started this waits for the end of its output
     os.dup2(nowhere, 2)
     record_end(folder, process, os.waitpid(trainer.pid, 0)[1])
+
+
+def _check(message: dict[str, Any]) -> Replies:
+    """In a process of its own, which may take the memory that it looks for, and is ended when nobody asks any more."""
+    checker = subprocess.Popen(
+        CHECKER,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd="/",
+        env=environment() | {"PYTHONPATH": _import_path()},
+        start_new_session=True,
+    )
+    assert checker.stdin is not None
+    assert checker.stdout is not None
+    try:
+        with checker.stdin as asked:
+            asked.write(json.dumps(message).encode("ascii"))
+        for line in checker.stdout:
+            reply = json.loads(line)
+            yield reply
+            if "end" in reply or "error" in reply:
+                return
+        raise RunError("the process that looked at the configuration has ended (killed, or out of memory?)")
+    finally:
+        checker.kill()
+        checker.wait()
+        checker.stdout.close()
+
+
+def look() -> None:
+    """What a CHECKER does: one request on standard input, its replies on what standard output was at the start."""
+    replies = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # libraries may print; only replies are read
+    message = json.loads(sys.stdin.buffer.read())
+
+    def send(reply: dict[str, Any]) -> None:
+        replies.write(json.dumps(reply, allow_nan=False).encode("ascii") + b"\n")
+
+    send(answer(message, send, threading.Event()))
 
 
 def _answer(message: dict[str, Any]) -> Replies:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ftlab.process import Process
 from ftlab.warm.answerer import DONE, become_answerer
+from ftlab.warm.checker import become_checker
 from ftlab.warm.keeper import record_end, record_start
 from ftlab.warm.trainer import become_trainer
 
@@ -36,6 +37,7 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._headers: dict[socket.socket, bytearray] = {}
         self._trainers: dict[int, tuple[Path, Process]] = {}
+        self._checkers: set[int] = set()
         self._control: socket.socket | None = None
         self._answering = 0
         self._bell, self._ringer = socket.socketpair()
@@ -65,7 +67,7 @@ class Server:
         return max(0.0, min(LOOK_SECONDS, LOOK_SECONDS if self._is_busy() else left))
 
     def _is_busy(self) -> bool:
-        return bool(self._trainers or self._answering or self._headers)
+        return bool(self._trainers or self._checkers or self._answering or self._headers)
 
     def _is_idle_for_long(self) -> bool:
         return not self._is_busy() and time.monotonic() - self._idle_since >= self._idle_seconds
@@ -123,6 +125,9 @@ class Server:
             if message["do"] == "answer":
                 self._hand_over(connection)
                 return
+            if message["do"] == "check":
+                self._check(connection)
+                return
             reply = (
                 self._train(Path(message["dir"]), connection) if message["do"] == "train" else self._about()
             )
@@ -154,6 +159,13 @@ class Server:
         finally:
             os.close(go)
         return {"pid": pid}
+
+    def _check(self, connection: socket.socket) -> None:
+        pid = os.fork()
+        if pid == 0:
+            self._let_go(None)
+            become_checker(connection)
+        self._checkers.add(pid)
 
     def _hand_over(self, connection: socket.socket) -> None:
         for is_last in (False, True):
@@ -196,7 +208,7 @@ class Server:
             self._control.close()
         self._control, self._answering = None, 0
 
-    def _let_go(self, connection: socket.socket) -> None:
+    def _let_go(self, connection: socket.socket | None) -> None:
         """In a child: closes what only the parent may hold, or nobody would ever see the parent's end of it close."""
         for end in (connection, self._listener, self._control, self._bell, self._ringer, *self._headers):
             if end:
@@ -209,6 +221,7 @@ class Server:
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
                 pid, status = ended
+                self._checkers.discard(pid)
                 if pid in self._trainers:
                     _record(*self._trainers.pop(pid), status)
 

@@ -7,17 +7,23 @@ if TYPE_CHECKING:
     from ftlab.widgets.board import Board
     from ftlab.widgets.compare import Compare
     from ftlab.widgets.flipbook import Flipbook
+    from ftlab.widgets.launch import Launch
     from ftlab.widgets.rate import Rate
     from ftlab.widgets.run_view import RunView
+    from ftlab.widgets.runs import Runs
+    from ftlab.widgets.tokens import Tokens
 
-__all__ = ["Board", "Compare", "Flipbook", "Rate", "RunView"]
+__all__ = ["Board", "Compare", "Flipbook", "Launch", "Rate", "RunView", "Runs", "Tokens"]
 
 _HOMES = {
     "Board": "board",
     "Compare": "compare",
     "Flipbook": "flipbook",
+    "Launch": "launch",
     "Rate": "rate",
     "RunView": "run_view",
+    "Runs": "runs",
+    "Tokens": "tokens",
 }
 
 

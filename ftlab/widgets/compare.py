@@ -388,7 +388,13 @@ def _row(answer: Answer) -> dict[str, Any]:
         "seconds": answer.seconds,
         "heading": _proof(print_),
         "weights": _weights(print_),
-        "details": {"base": print_.base, "adapter": adapter, "template": print_.template, **chosen},
+        "details": {
+            "base": print_.base,
+            "adapter": adapter,
+            **({} if print_.context is None else {"prompt": print_.context}),
+            "template": print_.template,
+            **chosen,
+        },
     }
 
 

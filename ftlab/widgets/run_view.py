@@ -61,7 +61,8 @@ class RunView(LabWidget):
     values = traitlets.Bytes(b"").tag(sync=True)
     """float32, little-endian; NaN is a figure that was not a number."""
     progress = traitlets.Dict().tag(sync=True)
-    """step, total_steps, epoch, seconds, eta_seconds, tokens_per_second, memory_mib, peak_memory_mib; without the unknown."""
+    """step, total_steps, epoch, seconds, eta_seconds, tokens_per_second, memory_mib, peak_memory_mib, best_step and
+    best_loss (of the evaluations); without the unknown."""
     facts = traitlets.Dict().tag(sync=True)
     """What was chosen for the hardware found, as text."""
     samples: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
@@ -226,6 +227,11 @@ def _progress_rows(progress: dict[str, Any]) -> list[tuple[str, str]]:
         "time": f"{progress['seconds']:.1f} s" if "seconds" in progress else "",
         "speed": f"{progress['tokens_per_second']:,.0f} tokens/s" if "tokens_per_second" in progress else "",
         "peak memory": f"{progress['peak_memory_mib']:,.0f} MiB" if "peak_memory_mib" in progress else "",
+        "best evaluation": (
+            f"{progress['best_loss']:.4g} nats at step {progress['best_step']:,}"
+            if "best_loss" in progress
+            else ""
+        ),
     }
     return [(name, text) for name, text in rows.items() if text]
 

@@ -27,6 +27,18 @@ METRICS = {
     "rewards/chosen": Metric("Rewards", "chosen", "nats"),
     "rewards/rejected": Metric("Rewards", "rejected", "nats"),
     "rewards/accuracies": Metric("Preferred the chosen", "training", "of pairs"),
+    "logps/chosen": Metric("Log-likelihood", "chosen", "nats"),
+    "logps/rejected": Metric("Log-likelihood", "rejected", "nats"),
+    "kl": Metric("Distance to the teacher", "KL(teacher, student)", "nats per token"),
+    "reverse_kl": Metric("Distance to the teacher", "KL(student, teacher)", "nats per token"),
+    "label_loss": Metric("Cross-entropy", "with the answers learned from", "nats per token"),
+    "on_policy": Metric("From the student's own answers", "batches", "of batches"),
+    "answer_tokens": Metric("Length of answers", "training", "tokens"),
+    "drawn_rank": Metric("Rank drawn", "rank", ""),
+    "margin": Metric("Scores", "margin", ""),
+    "mean_reward": Metric("Scores", "mean", ""),
+    "min_reward": Metric("Scores", "least", ""),
+    "max_reward": Metric("Scores", "greatest", ""),
     "accuracy": Metric("Token accuracy", "training", "of tokens"),
     "entropy": Metric("Entropy", "training", "nats per token"),
     "learning_rate": Metric("Learning rate", "learning rate", ""),
@@ -63,13 +75,14 @@ class Story:
         self._seconds_before = 0.0  # of attempts that are over
         self._time = 0.0
         self._peak_memory: float | None = None
+        self._evaluated: dict[int, float] = {}  # loss by step; NaN where it was not a number
         self.ended: Ended | None = None
 
     def add(self, event: Event) -> None:
         """Takes one event in."""
         match event:
             case Started():
-                self._seconds_before = self._seconds()
+                self._seconds_before = self.seconds
                 self._started, self._first, self.ended = event, None, None
             case Measured():
                 self._measure(event)
@@ -107,11 +120,12 @@ class Story:
             "step": latest.step if latest is not None else None,
             "total_steps": started.total_steps if started is not None else None,
             "epoch": latest.epoch if latest is not None else None,
-            "seconds": self._seconds() if started is not None else None,
+            "seconds": self.seconds if started is not None else None,
             "eta_seconds": self._eta(),
             "tokens_per_second": values.get("tokens_per_second"),
             "memory_mib": values.get("memory_mib"),
             "peak_memory_mib": self._peak_memory,
+            **self._best(),
         }
         return {name: value for name, value in known.items() if value is not None}
 
@@ -127,7 +141,7 @@ class Story:
             "parameters": f"{row['parameters']:,}, {row['trained']:,} of them trained ({share:.3g} %)",
             "training rows": f"{row['rows']:,}",
         }
-        return facts | {name: _plain(value) for name, value in row["settings"].items()}
+        return facts | {name: plain(value) for name, value in row["settings"].items()}
 
     def samples(self) -> list[dict[str, Any]]:
         """The answers to each fixed prompt in order of step."""
@@ -151,7 +165,19 @@ class Story:
         if memory is not None:
             self._peak_memory = max(self._peak_memory or 0.0, memory)
 
+    def _best(self) -> dict[str, Any]:
+        """Step and loss of the best evaluation, once there are two to choose from."""
+        finite = {step: loss for step, loss in self._evaluated.items() if loss == loss}  # noqa: PLR0124 - not NaN
+        if len(finite) < 2:
+            return {}
+        step = min(finite, key=finite.__getitem__)
+        return {"best_step": step, "best_loss": finite[step]}
+
     def _evaluate(self, event: Evaluated) -> None:
+        loss = event.values.get("loss", event.values.get("eval_loss"))
+        # A resumed run does the steps behind its checkpoint again.
+        self._evaluated = {step: value for step, value in self._evaluated.items() if step < event.step}
+        self._evaluated[event.step] = float("nan") if loss is None else loss
         for name, value in event.values.items():
             short = name.removeprefix("eval_")
             if short not in _NOT_DRAWN and not short.endswith(_BOOKKEEPING):
@@ -182,7 +208,9 @@ class Story:
         if len(texts) > TEXTS:
             del texts[1:-1:2]
 
-    def _seconds(self) -> float:
+    @property
+    def seconds(self) -> float:
+        """How long the run has trained, all attempts together."""
         if self._started is None:
             return 0.0
         return self._seconds_before + max(0.0, self._time - self._started.time)
@@ -198,7 +226,7 @@ class Story:
         return left * (self._latest.time - self._first[0]) / done
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
     """A setting as text; a mapping or list as JSON."""
     if isinstance(value, bool):
         return "yes" if value else "no"

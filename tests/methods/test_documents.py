@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ftlab.methods import documents
+from ftlab.methods import documents, portions
 
 # PEFT asks transformers under a name that is on its way out
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*deprecated:FutureWarning")
@@ -166,3 +166,133 @@ def test_a_model_whose_numbers_are_not_known_keeps_its_own_forward() -> None:
     ):  # fmt: skip
         model = AutoModelForCausalLM.from_config(config)
         assert documents.fits(model) == isinstance(config, GPT2Config)
+
+
+def prompted(base: Any, kind: str) -> Any:
+    """The model with a random soft prompt of four tokens, a prefix, a written prompt or stretched activations."""
+    from peft import IA3Config, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
+
+    torch.manual_seed(3)
+    soft: dict[str, Any] = {"num_virtual_tokens": 4, "task_type": "CAUSAL_LM"}
+    configs = {
+        "prompt": lambda: PromptTuningConfig(**soft),
+        "prefix": lambda: PrefixTuningConfig(**soft),
+        "projected prefix": lambda: PrefixTuningConfig(**soft, prefix_projection=True),
+        "written prompt": lambda: PromptEncoderConfig(**soft, encoder_hidden_size=16),
+        "ia3": lambda: IA3Config(
+            target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"], task_type="CAUSAL_LM"
+        ),
+    }
+    return get_peft_model(base, configs[kind]())
+
+
+@pytest.mark.parametrize("kind", ["prompt", "prefix", "projected prefix", "written prompt", "ia3"])
+def test_a_soft_prompt_gives_the_numbers_and_gradients_of_peft(
+    models: tuple[Any, Any], batch: dict[str, torch.Tensor], kind: str
+) -> None:
+    theirs, ours = (prompted(model, kind) for model in models)
+    expected, found = (model(**batch, fused_lm_head=True) for model in (theirs, ours))
+    assert torch.allclose(expected.loss, found.loss, atol=1e-6)
+    for name in (*FIELDS, "label_mask"):
+        one, other = getattr(expected, name).float(), getattr(found, name).float()
+        assert torch.allclose(one, other, atol=1e-5), name
+    expected.loss.backward()
+    found.loss.backward()
+    learned = [(name, p) for name, p in theirs.named_parameters() if p.requires_grad]
+    assert learned
+    grads = dict(ours.named_parameters())
+    for name, parameter in learned:
+        assert parameter.grad.abs().max() > 0, name
+        assert torch.allclose(parameter.grad, grads[name].grad, atol=1e-5), name
+
+
+@pytest.mark.parametrize("kind", ["prompt", "prefix"])
+def test_every_row_stands_right_behind_its_prompt(
+    models: tuple[Any, Any], batch: dict[str, torch.Tensor], kind: str
+) -> None:
+    ours = prompted(models[1], kind)
+    front = 4 if kind == "prompt" else 0  # places of the prompt, none of them scored
+    together = ours(**batch, fused_lm_head=True).log_probs
+    for row, length in enumerate((9, 4, 6)):
+        alone = {name: value[row : row + 1, :length] for name, value in batch.items()}
+        found = ours(**alone, fused_lm_head=True).log_probs[0]
+        assert torch.allclose(together[row, : front + length - 1], found, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["prompt", "written prompt"])
+def test_a_prompt_of_words_that_exist_is_read_as_these_words(tiny: Path, kind: str) -> None:  # G-PT-2
+    from transformers import AutoModelForCausalLM
+
+    plain = AutoModelForCausalLM.from_pretrained(tiny).eval()
+    words, text = torch.tensor([[11, 12, 13, 14]]), torch.tensor([[20, 21, 22]])
+    with torch.no_grad():
+        expected = plain(input_ids=torch.cat([words, text], 1)).logits
+        model = prompted(AutoModelForCausalLM.from_pretrained(tiny), kind).eval()
+        model.peft_config["default"].inference_mode = True  # a finished prompt is a table, whoever wrote it
+        model.prompt_encoder["default"].embedding.weight.copy_(plain.get_input_embeddings()(words)[0])
+        documents.attach(model.get_base_model())
+        prompts = model.get_prompt(1)
+        hidden_ND, _ = documents.hidden(
+            model.get_base_model(), inputs_embeds=torch.cat([prompts, plain.get_input_embeddings()(text)], 1)
+        )
+        found = model.get_base_model().get_output_embeddings()(hidden_ND)
+        assert torch.allclose(model(input_ids=text).logits, expected, atol=1e-5)
+    assert torch.allclose(found, expected[0], atol=1e-5)
+
+
+def packed(rows: list[list[int]]) -> dict[str, Any]:
+    """Documents laid into one row, as `data.packing` makes it; nothing is learned of a document's first token."""
+    ids = [token for row in rows for token in row]
+    labels = [label for row in rows for label in (IGNORE, *row[1:])]
+    return {"input_ids": ids, "labels": labels, "seq_lengths": [len(row) for row in rows]}
+
+
+def test_packed_documents_give_the_loss_and_gradients_of_separate_rows(models: tuple[Any, Any]) -> None:
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    _, ours = models
+    rows = [[5, 6, 7, 8], [9, 10], [11, 12, 13], [14, 15, 16, 17, 18]]
+    collate = portions.Apart(DataCollatorForLanguageModeling(pad_token_id=0))
+    apart = collate([{"input_ids": row, "labels": [IGNORE, *row[1:]]} for row in rows])
+    together = collate([packed(rows[:2]), packed(rows[2:])])
+    grads = []
+    for inputs in (apart, together):
+        ours.zero_grad()
+        ours(**inputs, fused_lm_head=True).loss.backward()
+        grads.append([p.grad.clone() for p in ours.parameters()])
+    one, other = (ours(**inputs, fused_lm_head=True).loss.item() for inputs in (apart, together))
+    assert one == pytest.approx(other, abs=1e-6)
+    assert all(torch.allclose(left, right, atol=1e-6) for left, right in zip(*grads, strict=True))
+
+
+def test_a_packed_document_never_sees_the_one_before_it(models: tuple[Any, Any]) -> None:
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    _, ours = models
+    collate = portions.Apart(DataCollatorForLanguageModeling(pad_token_id=0))
+    scores = []
+    for before in ([5, 6, 7], [20, 21, 22]):
+        inputs = collate([packed([before, [9, 10, 11, 12]])])
+        found = ours(**inputs, fused_lm_head=True)
+        scores.append(found.log_probs[1][found.label_mask[1]])
+    assert len(scores[0]) == 3
+    assert torch.equal(*scores)
+
+
+def test_a_batch_is_cut_between_rows_and_only_where_it_must(batch: dict[str, torch.Tensor]) -> None:
+    assert portions.cut(batch, 19) == [batch]
+    parts = portions.cut(batch, 13)  # rows of 9, 4 and 6 tokens
+    assert [tuple(part["input_ids"].shape) for part in parts] == [(2, 9), (1, 6)]
+    assert [len(portions.cut(batch, size)) for size in (12, 10, 1)] == [2, 2, 3]
+    whole = torch.cat([part["input_ids"][part["attention_mask"].bool()] for part in portions.cut(batch, 1)])
+    assert torch.equal(whole, batch["input_ids"][batch["attention_mask"].bool()])
+
+
+def test_a_portion_is_smaller_for_a_larger_model_and_the_same_for_the_same(tiny: Path) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny)
+    assert portions.fitting(model) == portions.fitting(copy.deepcopy(model)) > 10_000
+    config = AutoConfig.from_pretrained(tiny)
+    config.update({"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4})
+    assert portions.fitting(AutoModelForCausalLM.from_config(config)) < portions.fitting(model) / 10

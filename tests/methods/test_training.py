@@ -23,7 +23,9 @@ def values(folder: Path, name: str) -> list[float]:
     return [event.values[name] for event in told(folder, Measured)]
 
 
-def test_full_fine_tuning_equals_trl_on_the_same_rows(make_run: Make, tiny: Path, tmp_path: Path) -> None:
+def test_full_fine_tuning_equals_trl_on_the_same_rows(
+    make_run: Make, tiny: Path, tmp_path: Path
+) -> None:  # G-HF-1, G-HF-3
     from datasets import Dataset
     from transformers import AutoTokenizer
     from trl import SFTConfig, SFTTrainer

@@ -3,7 +3,14 @@
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import (
+    IA3Config,
+    LoraConfig,
+    PrefixTuningConfig,
+    PromptEncoderConfig,
+    PromptTuningConfig,
+    get_peft_model,
+)
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers import models as tokenizer_models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -72,5 +79,39 @@ def save_adapter(folder: Path, base: Path, *, seed: int = 1, **settings: object)
         }
     )
     model = get_peft_model(LlamaForCausalLM.from_pretrained(base), config)
+    model.save_pretrained(folder)
+    return folder
+
+
+def save_soft(
+    folder: Path,
+    base: Path,
+    *,
+    kind: str,
+    tokens: int = 4,
+    seed: int = 1,
+    vectors: torch.Tensor | None = None,
+) -> Path:
+    """A prompt, p, prefix or ia3 adapter that visibly changes the answers; `vectors`: a prompt of just these."""
+    torch.manual_seed(seed)
+    tokens = tokens if vectors is None else len(vectors)
+    shared = {"task_type": "CAUSAL_LM"}
+    config = {
+        "prompt": lambda: PromptTuningConfig(num_virtual_tokens=tokens, **shared),
+        "p": lambda: PromptEncoderConfig(num_virtual_tokens=tokens, encoder_hidden_size=16, **shared),
+        "prefix": lambda: PrefixTuningConfig(num_virtual_tokens=tokens, **shared),
+        "ia3": lambda: IA3Config(
+            target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"], **shared
+        ),
+    }[kind]()
+    model = get_peft_model(LlamaForCausalLM.from_pretrained(base), config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "ia3" in name:
+                weight.uniform_(0.3, 1.7)
+            elif "prompt_encoder" in name and kind != "p":
+                weight.normal_(std=0.5)
+        if vectors is not None:
+            model.prompt_encoder["default"].embedding.weight.copy_(vectors)
     model.save_pretrained(folder)
     return folder

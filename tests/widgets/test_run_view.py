@@ -371,3 +371,38 @@ class TestPage:
         page.wait_for_function(
             "before => document.querySelector('canvas').toDataURL() !== before", arg=before
         )
+
+
+def test_figures_of_the_newer_methods_have_panels_and_units_of_their_own():
+    values = {
+        "kl": 0.5,
+        "reverse_kl": 0.4,
+        "on_policy": 1.0,
+        "drawn_rank": 3.0,
+        "label_loss": 1.0,
+        "mean_reward": 0.1,
+    }
+    view = RunView(Log([started(), Measured(1.0, 1, 0.1, values)]))
+    assert {one["name"]: (one["panel"], one["unit"]) for one in view.series} == {
+        "kl": ("Distance to the teacher", "nats per token"),
+        "reverse_kl": ("Distance to the teacher", "nats per token"),
+        "label_loss": ("Cross-entropy", "nats per token"),
+        "on_policy": ("From the student's own answers", "of batches"),
+        "drawn_rank": ("Rank drawn", ""),
+        "mean_reward": ("Scores", ""),
+    }
+
+
+def test_the_best_evaluation_is_told_and_forgotten_where_a_resumed_run_does_it_again():
+    def evaluated(step, loss):
+        return Evaluated(float(step), step, {"loss": loss})
+
+    events = [started(), evaluated(2, 3.0), evaluated(4, 1.0), evaluated(6, None)]
+    assert (RunView(Log(events)).progress["best_step"], RunView(Log(events)).progress["best_loss"]) == (
+        4,
+        1.0,
+    )
+    again = [*events, Ended(7.0, 6, "failed", ""), started(8.0), evaluated(4, 2.0)]
+    assert (RunView(Log(again)).progress["best_step"], RunView(Log(again)).progress["best_loss"]) == (4, 2.0)
+    assert "best_step" not in RunView(Log(events[:2])).progress
+    assert "best evaluation" in RunView(Log(events, "finished"))._twin()

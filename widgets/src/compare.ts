@@ -1,6 +1,7 @@
 /** The same prompt, several models, side by side: what each says, how it differs, and which weights said it. */
 import { Channel, CommandError, type Link } from './lib/channel';
 import { duration } from './lib/chart';
+import { copied } from './lib/clipboard';
 import { diff, likeness } from './lib/diff';
 import { fill, h, setText, type Child } from './lib/dom';
 import { keepFocus } from './lib/focus';
@@ -385,22 +386,6 @@ function figures({ tokens, seconds, finish }: Answer): string {
   if (tokens !== null) parts.unshift(`${tokens} ${tokens === 1 ? 'token' : 'tokens'}`);
   if (seconds !== null) parts.splice(1, 0, seconds < 60 ? `${seconds.toFixed(2)} s` : duration(seconds));
   return parts.join(' · ');
-}
-
-/** Whether the text is on the clipboard; a plain-http page has no clipboard API. */
-async function copied(text: string, near: HTMLElement): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    const area = h('textarea', { class: 'ft-unseen' });
-    area.value = text;
-    near.append(area);
-    area.select();
-    const done = document.execCommand('copy');
-    area.remove();
-    return done;
-  }
 }
 
 export default {

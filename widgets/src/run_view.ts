@@ -1,17 +1,17 @@
 /** A run as it trains: how far it is, its curves, what it answers, and Stop. */
-import uPlot from 'uplot';
 import { Channel, CommandError, type Link } from './lib/channel';
-import { align, DASHES, duration, figure, gaps, lonely, panels, positive, smooth, unpack, upTo, type Series, type SeriesInfo, type Table } from './lib/chart';
+import { ALIVE, CHIPS, type Status } from './lib/standing';
+import { duration, figure, panels, unpack, type Series, type SeriesInfo } from './lib/chart';
 import { fill, h, setText } from './lib/dom';
 import { keepFocus } from './lib/focus';
 import { mint } from './lib/id';
 import { ownKeys } from './lib/keys';
 import { observe, type Model, type Scene } from './lib/model';
-import { colour, onTheme } from './lib/theme';
+import { Panel, STEPS, type Look } from './lib/panel';
+import { onTheme } from './lib/theme';
 
 interface Message { role: string; content: string }
 interface Sample { prompt: Message[]; texts: { step: number; text: string }[] }
-type Status = 'created' | 'starting' | 'running' | 'stopping' | 'finished' | 'stopped' | 'diverged' | 'failed';
 
 /** Mirrors the synced traits of ftlab/widgets/run_view.py. */
 interface Traits {
@@ -22,174 +22,18 @@ interface Traits {
   series: SeriesInfo[];
   steps: DataView;
   values: DataView;
-  progress: { step?: number; total_steps?: number; epoch?: number; seconds?: number; eta_seconds?: number; tokens_per_second?: number; memory_mib?: number; peak_memory_mib?: number };
+  progress: { step?: number; total_steps?: number; epoch?: number; seconds?: number; eta_seconds?: number; tokens_per_second?: number; memory_mib?: number; peak_memory_mib?: number; best_step?: number; best_loss?: number };
   facts: Record<string, string>;
   samples: Sample[];
   notes: { level: 'info' | 'warning'; text: string }[];
   error: string;
 }
 
-const CHIPS: Record<Status, [string, string, string]> = {
-  created: ['○', 'not started', ''],
-  starting: ['◌', 'starting…', 'warn'],
-  running: ['●', 'running', 'accent'],
-  stopping: ['◼', 'stopping…', 'warn'],
-  finished: ['✓', 'finished', 'good'],
-  stopped: ['◼', 'stopped', 'warn'],
-  diverged: ['⚠', 'diverged', 'bad'],
-  failed: ['✗', 'failed', 'bad'],
-};
-const SHOWN_FIRST = new Set(['Loss', 'Rewards', 'Preferred the chosen']);
-const ALIVE = new Set<Status>(['starting', 'running', 'stopping']);
-
-interface Look { smoothing: number; logarithmic: boolean; sync: string }
-
-/** One chart with its names and the figures under the pointer. */
-class Panel {
-  readonly root: HTMLElement;
-  private readonly legend = h('div', { class: 'rv-legend' });
-  private readonly stage = h('div', { class: 'rv-stage', role: 'img' });
-  private plot: uPlot | null = null;
-  private made = ''; // what `plot` was made for; anything else needs a new one
-  private series: Series[] = [];
-  private table: Table = { steps: [], columns: [] };
-  private look: Look = { smoothing: 0, logarithmic: false, sync: '' };
-
-  constructor(readonly name: string, signal: AbortSignal) {
-    this.root = h('figure', { class: 'rv-panel', 'data-panel': name }, h('figcaption', { class: 'rv-caption' }, h('span', { class: 'rv-title' }, name), this.legend), this.stage);
-    const sizes = new ResizeObserver(() => this.resize());
-    sizes.observe(this.stage);
-    signal.addEventListener('abort', () => {
-      sizes.disconnect();
-      this.drop();
-    });
-  }
-
-  draw(series: Series[], look: Look): void {
-    this.series = series;
-    this.look = look;
-    // Smoothed columns follow the raw ones, so that column n belongs to series n in any case.
-    const smoothed = look.smoothing > 0 ? series.filter(isLine).map((one) => ({ steps: one.steps, figures: smooth(one.figures, look.smoothing) })) : [];
-    this.table = align([...series, ...smoothed]);
-    const made = JSON.stringify([series.map(({ name, kind }) => [name, kind]), look.logarithmic, look.smoothing > 0]);
-    if (made !== this.made) this.drop();
-    this.made = made;
-    const columns = look.logarithmic ? positive(this.table.columns) : this.table.columns;
-    if (this.plot) this.plot.setData([this.table.steps, ...columns] as uPlot.AlignedData);
-    else this.make(columns);
-    this.read(null);
-    this.stage.setAttribute('aria-label', this.told());
-  }
-
-  /** The theme changed: colours are read anew. */
-  repaint(): void {
-    this.drop();
-    this.draw(this.series, this.look);
-  }
-
-  drop(): void {
-    this.plot?.destroy();
-    this.plot = null;
-  }
-
-  private make(columns: Table['columns']): void {
-    const width = this.stage.clientWidth;
-    if (!width) return; // not laid out yet; the observer calls again
-    this.plot = new uPlot(this.options(width), [this.table.steps, ...columns] as uPlot.AlignedData, this.stage);
-  }
-
-  private resize(): void {
-    const width = this.stage.clientWidth;
-    if (!width) return;
-    if (this.plot) this.plot.setSize({ width, height: this.height() });
-    else this.draw(this.series, this.look);
-  }
-
-  private height(): number {
-    return this.name === 'Loss' ? 240 : 180;
-  }
-
-  private options(width: number): uPlot.Options {
-    const [ink, line] = [colour(this.stage, '--ft-quiet'), colour(this.stage, '--ft-line')];
-    const axis = { stroke: ink, font: '12px system-ui, sans-serif', ticks: { stroke: line, width: 1 }, grid: { stroke: line, width: 1 } };
-    const lines = this.series.filter(isLine);
-    return {
-      width,
-      height: this.height(),
-      legend: { show: false },
-      cursor: { sync: { key: this.look.sync }, drag: { x: true, y: false }, points: { size: 7 } },
-      scales: { x: { time: false }, y: { distr: this.look.logarithmic ? 3 : 1 } },
-      axes: [
-        { ...axis, size: 30, label: 'step', labelSize: 18, labelFont: '12px system-ui, sans-serif', incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000] },
-        { ...axis, size: 62, values: (_plot, ticks) => ticks.map((tick) => (tick === null ? '' : Math.abs(tick) >= 1e5 || (tick !== 0 && Math.abs(tick) < 1e-3) ? tick.toExponential(0) : String(Number(tick.toPrecision(6))))) },
-      ],
-      series: [
-        {},
-        ...this.series.map((one, place) => this.drawn(one, place, this.look.smoothing > 0 && isLine(one))),
-        ...(this.look.smoothing > 0 ? lines.map((one) => this.drawn(one, this.series.indexOf(one), false)) : []),
-      ],
-      hooks: { draw: [(plot) => this.markGaps(plot)], setCursor: [(plot) => this.read(plot.cursor.idx ?? null)] },
-    };
-  }
-
-  private drawn(one: Series, place: number, faint: boolean): uPlot.Series {
-    const stroke = colour(this.stage, `--rv-${place % DASHES.length}`);
-    if (!isLine(one)) return { label: one.label, stroke, width: 0, paths: () => null, points: { show: true, size: 9, width: 2.5, stroke, fill: colour(this.stage, '--ft-paper') } };
-    return {
-      label: one.label,
-      stroke,
-      width: faint ? 1 : 2,
-      alpha: faint ? 0.35 : 1,
-      dash: DASHES[place % DASHES.length] ?? [],
-      points: { show: true, size: 6, fill: stroke, filter: (plot, column) => lonely((plot.data[column] ?? []) as Table['columns'][number]) },
-    };
-  }
-
-  /** A cross on the axis wherever a figure was not a number. */
-  private markGaps(plot: uPlot): void {
-    const { ctx, bbox } = plot;
-    const size = 5 * devicePixelRatio;
-    const y = bbox.top + bbox.height - size - 2 * devicePixelRatio;
-    ctx.save();
-    ctx.strokeStyle = colour(this.stage, '--ft-bad');
-    ctx.lineWidth = 2.5 * devicePixelRatio;
-    ctx.beginPath();
-    for (const step of new Set(this.series.flatMap(gaps))) {
-      const x = plot.valToPos(step, 'x', true);
-      if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1) continue;
-      ctx.moveTo(x - size, y - size);
-      ctx.lineTo(x + size, y + size);
-      ctx.moveTo(x - size, y + size);
-      ctx.lineTo(x + size, y - size);
-    }
-    ctx.stroke();
-    ctx.restore();
-  }
-
-  /** The names, each with its figure at a place of the axis; null: the latest. */
-  private read(place: number | null): void {
-    const at = place ?? this.table.steps.length - 1;
-    const step = this.table.steps[at];
-    fill(this.legend,
-      ...this.series.map((one, n) => {
-        const found = upTo(this.table.columns[n] ?? [], at);
-        const late = found && found.at !== at ? ` (step ${this.table.steps[found.at]})` : '';
-        return h('span', { class: 'rv-key' }, swatch(one, n), `${one.label} `, h('b', {}, found ? figure(found.value, one.unit) : '–'), late && place !== null && h('span', { class: 'ft-quietly' }, late));
-      }),
-      step !== undefined && h('span', { class: 'ft-quietly rv-at' }, `${place === null ? 'latest, ' : ''}step ${step.toLocaleString('en')}`));
-  }
-
-  private told(): string {
-    return `${this.name}: ${this.series.map((one) => {
-      const last = one.figures.length - 1;
-      return last < 0 ? one.label : `${one.label} from ${figure(one.figures[0], one.unit)} at step ${one.steps[0]} to ${figure(one.figures[last], one.unit)} at step ${one.steps[last]}`;
-    }).join('; ')}`;
-  }
-}
+const SHOWN_FIRST = new Set(['Loss', 'Rewards', 'Preferred the chosen', 'Distance to the teacher']);
 
 class Dashboard {
   readonly root: HTMLElement;
-  private readonly look: Look = { smoothing: 0, logarithmic: false, sync: mint() };
+  private readonly look: Look = { smoothing: 0, logarithmic: false, sync: mint(), axis: STEPS };
   private readonly chosen = new Map<string, boolean>();
   private readonly panels = new Map<string, Panel>();
   private series: Series[] = [];
@@ -275,7 +119,7 @@ class Dashboard {
       this.panels.delete(name);
     }
     shown.forEach((name, n) => {
-      const panel = this.panels.get(name) ?? new Panel(name, this.signal);
+      const panel = this.panels.get(name) ?? new Panel(name, this.signal, name === 'Loss' ? 240 : 180);
       this.panels.set(name, panel);
       if (this.charts.children[n] !== panel.root) this.charts.insertBefore(panel.root, this.charts.children[n] ?? null);
       panel.draw(groups.get(name) ?? [], this.look);
@@ -354,15 +198,8 @@ class Dashboard {
   }
 }
 
-const isLine = (one: Series): boolean => one.kind === 'line';
-
-function swatch(one: Series, place: number): HTMLElement {
-  const dash = DASHES[place % DASHES.length]?.length ? (place % 3 === 2 ? 'dotted' : 'dashed') : 'solid';
-  return h('span', { class: `rv-swatch rv-${isLine(one) ? dash : 'ring'}`, style: `--rv-own: var(--rv-${place % DASHES.length})`, 'aria-hidden': 'true' });
-}
-
 function summary(progress: Traits['progress'], alive: boolean): string {
-  const { step, total_steps: total, epoch, seconds, eta_seconds: eta, tokens_per_second: speed, memory_mib: memory, peak_memory_mib: peak } = progress;
+  const { step, total_steps: total, epoch, seconds, eta_seconds: eta, tokens_per_second: speed, memory_mib: memory, peak_memory_mib: peak, best_step: bestStep, best_loss: bestLoss } = progress;
   const parts = [
     step !== undefined && `step ${step.toLocaleString('en')}${total ? ` of ${total.toLocaleString('en')}` : ''}`,
     epoch !== undefined && `epoch ${epoch.toFixed(2)}`,
@@ -370,6 +207,7 @@ function summary(progress: Traits['progress'], alive: boolean): string {
     alive && eta !== undefined && `about ${duration(eta)} to go`,
     speed !== undefined && figure(speed, 'tokens/s'),
     memory !== undefined && `${Math.round(alive ? memory : (peak ?? memory)).toLocaleString('en')} MiB${alive ? '' : ' at most'}`,
+    bestStep !== undefined && bestLoss !== undefined && `best evaluation ${figure(bestLoss, 'nats')} at step ${bestStep.toLocaleString('en')}`,
   ];
   return parts.filter(Boolean).join(' · ');
 }

@@ -6,7 +6,8 @@ from typing import Any
 
 from ftlab import data
 from ftlab.config import RunConfig
-from ftlab.methods import start, wrapped
+from ftlab.errors import ConfigError
+from ftlab.methods import adapters, start, wrapped
 from ftlab.methods.hardware import Hardware
 from ftlab.methods.lora import LoRA
 from ftlab.methods.sft import SFT
@@ -52,11 +53,17 @@ class Recipe:
         """The columns as the trainer gets them; where a teacher answers first, with its answers."""
         return columns
 
+    def dressed(self, model: Any, tokenizer: Any) -> Any:  # noqa: ARG002
+        """The model with what the recipe puts on it by itself, in place of `adapter`, which is asked next."""
+        return model
+
     def arguments(self, hardware: Hardware) -> dict[str, Any]:
         """What the method adds to TRL's configuration."""
         values: dict[str, Any] = {
             "dataset_kwargs": {"skip_prepare_dataset": True},
-            "padding_free": hardware.device == "cuda" and hardware.padding == "none",
+            # on a GPU, position_ids that begin anew keep packed rows apart, also without flash attention
+            "padding_free": hardware.device == "cuda"
+            and (hardware.padding == "none" or self.config.data.packing),
         }
         if isinstance(self.config.method, SFT):
             values["neftune_noise_alpha"] = self.config.method.neftune_alpha
@@ -78,6 +85,14 @@ class Recipe:
         """What the trainer's constructor takes beyond what every trainer takes."""
         return {}
 
+    def regroup(self, optimizer: Any, model: Any) -> None:
+        """Gives parameters other step sizes, before the first step."""
+
+    def facts(self, begin: start.Start, model: Any) -> dict[str, Any]:
+        """What the method adds to the manifest of its result."""
+        rounded = begin.quantization if wrapped.is_wrapped(model) else None
+        return {} if rounded is None else {"quantization": rounded}
+
     def save(self, model: Any, folder: Path, base_reference: str) -> None:
         """The result: an adapter, or the whole model."""
         wrapped.save(model, folder, base_reference)
@@ -86,11 +101,25 @@ class Recipe:
 class OnLoRA(Recipe):
     """A method that learns through every weight or, where it has one, through a low-rank adapter."""
 
+    _first: dict[str, Any] | None = None
+    """The adapter's first values, where they are a part of the weights."""
+
     @property
     def low_rank(self) -> LoRA | None:
         """The adapter's settings."""
         found: LoRA | None = getattr(self.config.method, "adapter", None)
         return found
+
+    def check(self, begin: start.Start) -> None:
+        """Raises ConfigError where the start brings an adapter of another kind, which would be trained on as it is."""
+        if self.low_rank is None or begin.adapter is None:
+            return
+        kind = wrapped.kind_of(begin.adapter)
+        if kind not in (*wrapped.SOFT, "LORA"):  # soft prompts are refused with a better reason
+            raise ConfigError(
+                f"model: {begin.reference} is {kind} on {begin.base_reference}, which no low-rank adapter can stand on; "
+                f"start from {begin.base_reference}, or merge it first (ftlab.models.merging.merge)"
+            )
 
     @property
     def freezes(self) -> bool:  # type: ignore[override]
@@ -109,4 +138,20 @@ class OnLoRA(Recipe):
     def adapter(self, model: Any, tokenizer: Any) -> Any:  # noqa: ARG002
         if self.low_rank is None or wrapped.is_wrapped(model):
             return None
-        return wrapped.lora_config(self.low_rank, scores=self.gives_scores)
+        return wrapped.lora_config(self.low_rank, model, scores=self.gives_scores)
+
+    def dressed(self, model: Any, tokenizer: Any) -> Any:
+        """With an adapter that takes a part of the weights over, whose first values are needed when it is saved."""
+        if self.low_rank is None or self.low_rank.start not in wrapped.TAKEN or wrapped.is_wrapped(model):
+            return model
+        whole, self._first = wrapped.with_part_taken(model, self.adapter(model, tokenizer))
+        return whole
+
+    def regroup(self, optimizer: Any, model: Any) -> None:
+        if self.low_rank is not None and self.low_rank.plus is not None:
+            adapters.hasten(optimizer, model, self.low_rank.plus)
+
+    def save(self, model: Any, folder: Path, base_reference: str) -> None:
+        super().save(model, folder, base_reference)
+        if self._first is not None:
+            wrapped.give_back(folder, self._first)

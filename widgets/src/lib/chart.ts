@@ -25,6 +25,11 @@ export interface Table {
 /** Dashes by position, as in ftlab/picture.py, so that no line is told by its colour alone. */
 export const DASHES: number[][] = [[], [9, 5], [2, 4], [10, 4, 2, 4], [14, 5], [5, 5]];
 
+/** The dashes of the line at a place; where the six colours begin anew, another dash goes with each. */
+export function dash(place: number): number[] {
+  return DASHES[(place + 2 * Math.floor(place / DASHES.length)) % DASHES.length] ?? [];
+}
+
 /** int32 and float32, little-endian, series after series; a length that does not fit ends the unpacking. */
 export function unpack(infos: SeriesInfo[], steps: DataView, values: DataView): Series[] {
   const have = Math.min(steps.byteLength, values.byteLength) / 4;

@@ -1,0 +1,4 @@
+"""What training did to a model, read from its saved numbers.
+
+invisible.py  the words nearest to a soft prompt's vectors
+"""
