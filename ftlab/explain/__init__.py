@@ -2,3 +2,7 @@
 
 invisible.py  the words nearest to a soft prompt's vectors
 """
+
+from ftlab.explain.invisible import Near, nearest_words
+
+__all__ = ["Near", "nearest_words"]
