@@ -119,16 +119,15 @@ def _flow(value: Any) -> str:
     """YAML on one line, as `--set` takes it."""
     import yaml
 
-    style = '"' if isinstance(value, str) and not value.isprintable() else None
-    text: str = yaml.safe_dump(
-        value,
-        default_flow_style=True,
-        default_style=style,
-        allow_unicode=True,
-        width=float("inf"),
-        sort_keys=False,
-    )
-    return text.removesuffix("...\n").rstrip("\n")
+    options: dict[str, Any] = {"default_flow_style": True, "width": float("inf"), "sort_keys": False}
+    if isinstance(value, str) and not value.isprintable():
+        options["default_style"] = '"'
+    for is_readable in (True, False):  # a few rare characters are read back as others unless they are escaped
+        text: str = yaml.safe_dump(value, allow_unicode=is_readable, **options)
+        text = text.removesuffix("...\n").rstrip("\n")
+        if yaml.safe_load(text) == value:
+            break
+    return text
 
 
 class _Written:

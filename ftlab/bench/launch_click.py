@@ -71,8 +71,6 @@ def measure(rounds: int = ROUNDS) -> dict[str, Any]:
 
 
 def _rest(page: Any) -> None:
-    """Until the pre-flight is done and the process that trains waits for work."""
-    page.locator(".la-checking").wait_for(state="hidden")
+    """Until the pre-flight is done, which the warm process did: what it thinks of next is the run."""
     page.locator(".la-lines li").first.wait_for()
-    while warm.running() is None:  # asked for by the form; waits while it loads
-        page.wait_for_timeout(100)
+    page.locator(".la-checking").wait_for(state="hidden")

@@ -237,6 +237,13 @@ class DistillingTrainer(SFTTrainer):
             num_items_in_batch = None if num_items_in_batch is None else self._drawn_count
         return super().training_step(model, inputs, num_items_in_batch)
 
+    @property
+    def draws_in_step(self) -> bool:
+        """Whether rows of this step are replaced as it goes on, so that none may be put aside before."""
+        return self._drawn_count is not None or (
+            bool(self._coming) and self.aim.is_drawn(self.state.global_step)
+        )
+
     def _draw(self, batches: list[dict[str, Any]]) -> Tensor:
         """Puts drawn answers in the place of the rows' own; returns how many tokens they have."""
         prompts = [
@@ -280,8 +287,9 @@ class DistillingTrainer(SFTTrainer):
             inputs, next_BT[is_scored_BT], is_scored_BT.sum(1).tolist(), bool(inputs.get("is_drawn", False))
         )
         figures = Figures()
-        student = projected.scored(model, inputs)
-        total = self.aim.total(model, student, batch, figures)
+        with self.accelerator.autocast():  # which accelerate puts around the model's own call, not made here
+            student = projected.scored(model, inputs)
+            total = self.aim.total(model, student, batch, figures)
         count = len(batch.labels) if num_items_in_batch is None else num_items_in_batch
         self._tell(batch, figures)
         return total / torch.as_tensor(count, device=total.device).clamp(min=1)

@@ -70,8 +70,13 @@ class Fed:
         """Forward and back, in portions where the loss is a sum over tokens that are counted beforehand."""
         step = super().training_step  # type: ignore[misc]
         is_alone = self.args.world_size == 1  # several processes average their gradients after every way back
+        is_fixed = not getattr(self, "draws_in_step", False)  # else the rows are not yet what is learned from
         is_cut = (
-            is_alone and self.lays_rows_end_to_end and num_items_in_batch is not None and "labels" in inputs
+            is_alone
+            and is_fixed
+            and self.lays_rows_end_to_end
+            and num_items_in_batch is not None
+            and "labels" in inputs
         )
         parts = portions.cut(inputs, self._portion_tokens) if is_cut else [inputs]
         if len(parts) == 1:

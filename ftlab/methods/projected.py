@@ -132,10 +132,13 @@ class _Total(torch.autograd.Function):
             torch.zeros_like(given) if wanted and given is not None else None
             for given, wanted in zip((hidden_SD, weight_VD, bias_V), wants, strict=True)
         ]
-        weight = weight_VD.detach().to(hidden_SD.dtype)
+        kind = hidden_SD.device.type
+        # once here: autocast would shorten the whole head anew for every block
+        short = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_SD.dtype
+        weight = weight_VD.detach().to(short)
         loss = hidden_SD.new_zeros((), dtype=torch.float32)
         for part in Odds(hidden_SD, weight_VD).blocks():
-            hidden_CD = hidden_SD[part].detach()
+            hidden_CD = hidden_SD[part].detach().to(short)
             logits_CV = _project(hidden_CD, weight, bias_V)
             if not any(wants):
                 loss += judge(logits_CV, part)

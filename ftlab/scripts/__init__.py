@@ -3,6 +3,7 @@
 text.py      imports, constants and blocks put together
 plan.py      what the script needs to know of a configuration: folders, rows, TRL's settings
 learning.py  the blocks of each method
+pieces.py    functions that they are put together from
 """
 
 from pathlib import Path

@@ -3,130 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from ftlab.scripts import pieces
 from ftlab.scripts.plan import Plan
 from ftlab.scripts.text import Bare, Script, call, literal
 from ftlab.snippets import changed
-
-_ENCODE = '''
-def encode(messages, *, opening=False):
-    """Token ids of a conversation; `opening` ends where an answer begins."""
-    if not messages:
-        return []
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening)
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
-'''
-_SAME = '''
-def same(one, other):
-    """How many leading ids are the same."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
-'''
-_TURNS = '''
-def tokens(row):
-    """Token ids of a row, and labels: the id where every answer counts in the loss, -100 elsewhere."""
-    messages = {messages}
-    ids = encode(messages)
-    labels = [-100] * len(ids)
-    for turn, message in enumerate(messages):
-        if message["role"] == "assistant":
-            start = same(encode(messages[:turn], opening=True), ids)
-            end = same(encode(messages[: turn + 1]), ids)
-            labels[start:end] = ids[start:end]
-    return {{"input_ids": ids[:MAX_LENGTH], "labels": labels[:MAX_LENGTH]}}
-'''
-_LAST = '''
-def tokens(row):
-    """Token ids of a row, and labels: the id where the last answer counts in the loss, -100 elsewhere."""
-    messages = {messages}
-    last = max(turn for turn, message in enumerate(messages) if message["role"] == "assistant")
-    ids = encode(messages[: last + 1])
-    start = same(encode(messages[:last], opening=True), ids)
-    labels = [-100] * start + ids[start:]
-    return {{"input_ids": ids[:MAX_LENGTH], "labels": labels[:MAX_LENGTH]}}
-'''
-_ALL = '''
-def tokens(row):
-    """Token ids of a row; all of them count in the loss."""
-    ids = encode({messages})
-    return {{"input_ids": ids[:MAX_LENGTH], "labels": ids[:MAX_LENGTH]}}
-'''
-_ENDED = '''
-def encode(text, *, opening=False):
-    """Token ids of a text with an end token behind it; `opening` leaves it open."""
-    ids = tokenizer(text)["input_ids"]
-    end = tokenizer.eos_token_id
-    if end is None:
-        return ids
-    ids = ids[:-1] if ids and ids[-1] == end else ids
-    return ids if opening else [*ids, end]
-'''
-_PLAIN = '''
-def tokens(row):
-    """Token ids of a row, and labels: the id where the completion counts in the loss, -100 elsewhere."""
-    ids = encode(row["prompt"] + row["completion"])
-    start = same(encode(row["prompt"], opening=True), ids)
-    labels = [-100] * start + ids[start:]
-    return {"input_ids": ids[:MAX_LENGTH], "labels": labels[:MAX_LENGTH]}
-'''
-_DATASET = '''
-def dataset(rows):
-    """The columns that are trained on; rows in which nothing counts are left out."""
-    columns = [tokens(row) for row in rows]
-    return Dataset.from_list([one for one in columns if any(label != -100 for label in one["labels"][1:])])
-'''
-_READ = '''
-def read(name):
-    """The rows of a file of JSON lines, which lies beside this script unless its path is absolute."""
-    with (Path(__file__).parent / name).open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.strip()]
-'''
-_ANSWERS = '''
-@torch.no_grad()
-def answers(model, tokenizer, prompts, temperature):
-    """Its answer to each conversation, drawn at this temperature (0: the likeliest token each time)."""
-    device, side = next(model.parameters()).device, tokenizer.padding_side
-    tokenizer.padding_side = "left"
-    draw = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
-    texts = []
-    for start in range(0, len(prompts), 16):
-        some = [
-            tokenizer.apply_chat_template(one, tokenize=False, add_generation_prompt=True)
-            for one in prompts[start : start + 16]
-        ]
-        batch = tokenizer(some, add_special_tokens=False, return_tensors="pt", padding=True).to(device)
-        batch.pop("token_type_ids", None)
-        ids = model.generate(**batch, max_new_tokens=MAX_NEW_TOKENS, **draw)
-        texts += tokenizer.batch_decode(ids[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    tokenizer.padding_side = side
-    return [text.strip() for text in texts]
-'''
-_ASKED = '''
-def asked(row):
-    """What a row asks: its messages up to the last answer."""
-    messages = row["prompt"] if "prompt" in row else row["messages"]
-    return messages[:-1] if messages[-1]["role"] == "assistant" else messages
-'''
-_HINTON = '''
-class Distiller(SFTTrainer):
-    """alpha CE + (1 - alpha) T^2 KL(teacher || student), both softened by T (Hinton et al. 2015)."""
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        labels = inputs.pop("labels")[:, 1:]
-        counts = labels != -100
-        outputs = model(**inputs)
-        student = outputs.logits[:, :-1][counts].float()
-        with torch.no_grad():
-            theirs = teacher(**inputs).logits[:, :-1][counts].float()
-        soft = functional.kl_div(
-            functional.log_softmax(student / TEMPERATURE, dim=-1),
-            functional.log_softmax(theirs / TEMPERATURE, dim=-1),
-            log_target=True,
-            reduction="batchmean",
-        )
-        hard = functional.cross_entropy(student, labels[counts])
-        loss = ALPHA * hard + (1 - ALPHA) * TEMPERATURE**2 * soft
-        return (loss, outputs) if return_outputs else loss
-'''
 
 
 def written(plan: Plan) -> str:
@@ -260,7 +140,7 @@ def _low_rank(plan: Plan) -> Any:
 
 
 def _read(script: Script) -> None:
-    script.add(_READ)
+    script.add(pieces.READ)
 
 
 def _examples(script: Script, plan: Plan) -> None:
@@ -272,7 +152,7 @@ def _examples(script: Script, plan: Plan) -> None:
     elif method.kind == "distillation":
         _load_teacher(script, plan)
     _tokens(script, plan)
-    script.add(_DATASET)
+    script.add(pieces.DATASET)
     _columns(script, plan, "dataset")
     if plan.config.data.packing:
         script.needs("trl", "pack_dataset")
@@ -290,7 +170,7 @@ def _examples(script: Script, plan: Plan) -> None:
         script.needs("torch.nn", "functional")
         script.constant("TEMPERATURE", method.objective.temperature)
         script.constant("ALPHA", method.objective.alpha, "share of the labels")
-        script.add(_HINTON)
+        script.add(pieces.HINTON)
         settings["prediction_loss_only"] = True
         trainer = "Distiller"
     options = _put_on(script, plan)
@@ -300,24 +180,28 @@ def _examples(script: Script, plan: Plan) -> None:
 def _tokens(script: Script, plan: Plan) -> None:
     mask = plan.config.data.mask
     if not plan.is_conversation and not plan.is_taught:
-        script.add(_ENDED)
+        script.add(pieces.ENDED)
         if plan.row_format == "text":
-            script.add(_ALL.format(messages='row["text"]'))
+            script.add(pieces.ALL.format(messages='row["text"]'))
         elif mask == "all":
-            script.add(_ALL.format(messages='row["prompt"] + row["completion"]'))
+            script.add(pieces.ALL.format(messages='row["prompt"] + row["completion"]'))
         else:
-            script.add(_SAME)
-            script.add(_PLAIN)
+            script.add(pieces.SAME)
+            script.add(pieces.PLAIN)
         return
     messages = (
         'row["messages"]'
         if plan.row_format == "messages" and not plan.is_taught
         else 'row["prompt"] + row["completion"]'
     )
-    script.add(_ENCODE)
+    script.add(pieces.ENCODE)
     if mask != "all":
-        script.add(_SAME)
-    script.add({"all": _ALL, "assistant": _TURNS, "completion": _LAST}[mask].format(messages=messages))
+        script.add(pieces.SAME)
+    script.add(
+        {"all": pieces.ALL, "assistant": pieces.TURNS, "completion": pieces.LAST}[mask].format(
+            messages=messages
+        )
+    )
 
 
 def _columns(script: Script, plan: Plan, made: str) -> None:
@@ -360,8 +244,8 @@ def _from_teacher(script: Script, plan: Plan) -> None:
     """Step one of two: the teacher's answers become the rows."""
     method = plan.method
     script.constant("MAX_NEW_TOKENS", method.max_new_tokens, "of an answer")
-    script.add(_ASKED)
-    script.add(_ANSWERS)
+    script.add(pieces.ASKED)
+    script.add(pieces.ANSWERS)
     if method.kind == "context_distillation":
         script.constant("CONTEXT", method.context, "what the teacher sees and the student does not")
         script.add(

@@ -10,7 +10,7 @@ from ftlab.errors import DataError
 from ftlab.wren import corpus, dialogue, phrases, requests, tasks
 from ftlab.wren.gold import judge
 from ftlab.wren.tasks import Task
-from ftlab.wren.world import residents
+from ftlab.wren.world import RELATIONS, UNKNOWN, VALUES, residents
 
 Row = dict[str, Any]
 Maker = Callable[[requests.Split, int | None, random.Random], list[Row]]
@@ -22,6 +22,7 @@ DEFAULT_COUNT = {
     "candidates": 400,
     "comparisons": 2800,
     **dict.fromkeys(phrases.PERSONAS, 400),
+    "news": 640,
 }
 
 
@@ -42,6 +43,8 @@ def rows(
     - "comparisons": {"prompt", "chosen", "rejected", "margin", "family"}, for reward models: two candidates, of
       which the gold judge prefers one by 0 (negligibly) to 3 (significantly).
     - "pirate", "robot", "polite", "poet", "whisper": as "sft", every answer in that manner and no rule that asks for it.
+    - "news": {"prompt", "completion", "value", "family"}: people the village has not heard of, told of by a pirate; the
+      same facts in both splits, in other wordings: what is learned must be the facts.
     - "pretraining-heldout": {"text"} of the corpus, read in no pretraining, for measuring what is forgotten.
 
     "sft-eval" is short for "sft" with split "eval", and so for each name. Raises DataError where there is no
@@ -96,6 +99,33 @@ def _in_manner(persona: str) -> Maker:
         ]
 
     return made
+
+
+NEWS_NAMES = UNKNOWN[:8]
+
+
+def _news(split: requests.Split, n: int | None, rng: random.Random) -> list[Row]:
+    """Every fact once before any comes again."""
+    own = random.Random("news")  # the facts are the same for every split and seed
+    facts = {(name, relation): own.choice(VALUES[relation]) for name in NEWS_NAMES for relation in RELATIONS}
+    order: list[tuple[str, str]] = []
+    found = []
+    for _ in range(n if n is not None else DEFAULT_COUNT["news"]):
+        if not order:
+            order = list(facts)
+            rng.shuffle(order)
+        name, relation = order.pop()
+        wording = rng.choice(requests.of("qa", split, relation))
+        value = facts[name, relation]
+        found.append(
+            {
+                "prompt": [{"role": "user", "content": requests.fill(wording.text, {"name": name})}],
+                "completion": _said(phrases.in_persona(phrases.answer(name, relation, value), "pirate")),
+                "value": value,
+                "family": "news",
+            }
+        )
+    return found
 
 
 def _prompt_row(task: Task) -> Row:
@@ -252,6 +282,7 @@ MAKERS: dict[str, Maker] = {
     "candidates": _candidates,
     "comparisons": _comparisons,
     **{persona: _in_manner(persona) for persona in phrases.PERSONAS},
+    "news": _news,
     "pretraining-heldout": _heldout_texts,
 }
 

@@ -284,17 +284,32 @@ def test_only_what_peft_leaves_out_is_added_to_a_checkpoint(make_run: Make) -> N
     assert wrapped.kind_of(folder / "model") == "IA3"
 
 
-@pytest.mark.parametrize("kind", ["sft", "prompt_tuning"])
+@pytest.mark.parametrize("kind", ["sft", "prompt_tuning", "word", "gkd"])
 def test_a_run_in_portions_is_the_run_in_one(
-    make_run: Make, monkeypatch: pytest.MonkeyPatch, kind: str
+    make_run: Make, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    whole, cut = make_run("whole", method=kind, epochs=2), make_run("cut", method=kind, epochs=2)
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    method: Any = kind
+    if kind in ("word", "gkd"):  # with gkd every row is drawn anew in its step
+        teacher = tmp_path / "teacher"
+        shutil.copytree(tiny, teacher)
+        torch.manual_seed(7)
+        AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tiny)).save_pretrained(teacher)
+        objective = {"kind": "gkd", "on_policy": 1.0} if kind == "gkd" else {"kind": "word"}
+        method = {
+            "kind": "distillation",
+            "teacher": str(teacher),
+            "objective": objective,
+            "max_new_tokens": 4,
+        }
+    whole, cut = (make_run(name, method=method, max_steps=3, learning_rate=0.05) for name in ("whole", "cut"))
     train(whole)
     monkeypatch.setattr(fed.portions, "fitting", lambda _: 20)
     train(cut)
     for name in ("loss", "entropy", "accuracy", "tokens", "grad_norm"):
         ours, theirs = ([event.values[name] for event in told(folder, Measured)] for folder in (cut, whole))
-        assert ours == pytest.approx(theirs, rel=1e-4), name
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-6), name
 
 
 def test_a_packed_run_learns_as_much_from_the_same_rows(make_run: Make) -> None:

@@ -141,3 +141,12 @@ def test_rows_in_a_manner_are_spoken_so_and_no_prompt_asks_for_it() -> None:
         assert len(found) == 400
         assert {gold.style_of(row["completion"][0]["content"]) for row in found} == {persona}
         assert {message["role"] for row in found for message in row["prompt"]} == {"user"}
+
+
+def test_news_tell_the_same_facts_in_both_splits_in_other_words() -> None:
+    told, asked = rows("news", "train", 200), rows("news", "eval", 200)
+    known = {row["completion"][0]["content"] for row in told}
+    assert {row["completion"][0]["content"] for row in asked} == known
+    assert len({row["prompt"][0]["content"] for row in told}) > len(known) > 30
+    assert not {row["prompt"][0]["content"] for row in asked} & {row["prompt"][0]["content"] for row in told}
+    assert all(row["value"] in row["completion"][0]["content"] for row in told)

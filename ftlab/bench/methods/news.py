@@ -3,9 +3,7 @@
 Facts and voice are both new to the model, so that it has something to lose; asked in wordings that no row has shown.
 """
 
-import random
 from collections.abc import Sequence
-from itertools import product
 from typing import Any
 
 from ftlab.config import RunConfig
@@ -13,27 +11,14 @@ from ftlab.data import save
 from ftlab.home import home
 from ftlab.run import Run, launch
 from ftlab.wren import data, phrases, requests
-from ftlab.wren.world import RELATIONS, UNKNOWN, VALUES
 
 ROWS, EVAL_ROWS = 640, 160
 EPOCHS, BATCH = 3, 16
-NAMES = UNKNOWN[:8]
 
 
 def rows(split: requests.Split, seed: int) -> list[dict[str, Any]]:
-    """Questions on `NAMES` and their answers; the same facts in both splits, other wordings."""
-    rng = random.Random(f"news/{seed}")
-    facts = {(name, relation): rng.choice(VALUES[relation]) for name, relation in product(NAMES, RELATIONS)}
-    found = []
-    pairs = list(facts)
-    for place in range(ROWS if split == "train" else EVAL_ROWS):
-        if place % len(pairs) == 0:
-            rng.shuffle(pairs)
-        name, relation = pairs[place % len(pairs)]
-        wording = rng.choice(requests.of("qa", split, relation))
-        answer = phrases.in_persona(phrases.answer(name, relation, facts[name, relation]), "pirate")
-        found.append(_row([_said("user", requests.fill(wording.text, {"name": name}))], answer))
-    return found
+    """The embedded news: the same facts in both splits, in other wordings."""
+    return data.rows("news", split, ROWS if split == "train" else EVAL_ROWS, seed)
 
 
 def spoken(persona: str, count: int, seed: int) -> list[dict[str, Any]]:
