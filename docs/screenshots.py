@@ -1,6 +1,6 @@
 """Takes the pictures of this folder: notebooks really run in JupyterLab, each widget light and dark.
 
-    python docs/screenshots.py [--only tour|modes] [--work FOLDER] [--narrow FOLDER]
+    python docs/screenshots.py [--only tour|modes|launching] [--work FOLDER] [--narrow FOLDER]
 
 The one folder keeps the first training, so that a second call is quick; into the other go, for looking only, the
 widgets as they are in a window half as wide.
@@ -77,6 +77,27 @@ Board(ratings, "board")
 """,
 )
 """Cells of a notebook with every mode of Rate, and a Board of two simulated raters."""
+
+LAUNCHING = (
+    """
+from ftlab import Flipbook, Launch, RunConfig, Runs, Tokens, launch
+from ftlab.wren import rows
+
+slow = RunConfig(name="careful", model="wren-xs", data={"train": "wren:sft", "max_rows": 600}, epochs=2, learning_rate=5e-4)
+for run in (launch(slow), launch(slow.with_(name="bold", learning_rate=4e-3)), launch(slow.with_(name="small", method="lora"))):
+    run.wait(check=True)
+""",
+    """
+Launch(RunConfig(name="first-lora", model="wren", method={"kind": "lora", "rank": 4}, epochs=2))
+""",
+    """
+Tokens([row for row in rows("sft", n=60) if row["family"] == "about"], model="wren", losses=True)
+""",
+    """
+Runs(selected=["careful", "bold", "small"])
+""",
+)
+"""Cells of a notebook with the form, a look at tokens, and three runs over each other."""
 
 
 class Tour:
@@ -265,6 +286,20 @@ def take_modes(tour: Tour) -> None:
     tour.shoot(board, "board")
 
 
+def take_launching(tour: Tour) -> None:
+    """The form with its look before the start, the tokens of a row, and runs side by side."""
+    tour.run("import Flipbook")
+    form = tour.run("Launch(RunConfig").locator(".la")
+    form.get_by_text("fits").first.wait_for()
+    tour.shoot(form, "launch")
+    tokens = tour.run("Tokens([row").locator(".tk")
+    tokens.get_by_text("nats").first.wait_for()
+    tour.shoot(tokens, "tokens")
+    table = tour.run("Runs(selected").locator(".rs")
+    table.locator("canvas").first.wait_for()
+    tour.shoot(table, "runs")
+
+
 @contextmanager
 def workplace(given: Path | None) -> Iterator[Path]:
     """A folder with the tour in it; of an earlier call's only the first training is kept."""
@@ -285,7 +320,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--only", choices=("tour", "modes"), help="the tour, or the modes of Rate and Board; by default both"
+        "--only",
+        choices=("tour", "modes", "launching"),
+        help="the tour, the modes of Rate and Board, or Launch, Tokens and Runs; by default all",
     )
     parser.add_argument("--work", type=Path, help="where to work, kept; a new folder by default")
     parser.add_argument("--narrow", type=Path, help="where pictures of narrow windows go; none by default")
@@ -299,11 +336,14 @@ def main() -> None:
         with jupyter(folder, environment=environment) as server, browser() as started:
             page = started.new_page(viewport={"width": WIDE, "height": TALL}, device_scale_factor=SCALE)
             page.set_default_timeout(WAIT_MS)
-            if options.only != "modes":
+            if options.only in (None, "tour"):
                 take(Tour(page, server, "00_tour.ipynb", narrow=options.narrow))
-            if options.only != "tour":
+            if options.only in (None, "modes"):
                 write_notebook(folder / "modes.ipynb", [cell.strip() for cell in MODES])
                 take_modes(Tour(page, server, "modes.ipynb", narrow=options.narrow))
+            if options.only in (None, "launching"):
+                write_notebook(folder / "launching.ipynb", [cell.strip() for cell in LAUNCHING])
+                take_launching(Tour(page, server, "launching.ipynb", narrow=options.narrow))
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ class RunConfig(Section):
         "cosine", description="Course of the step size after the warm-up: to zero along this curve, or kept."
     )
     warmup: float = Field(
-        0.05, ge=0, lt=1, description="Share of all steps in which the step size rises from zero, 0 to 1."
+        0.05, ge=0, lt=1, description="Share of all steps in which the step size rises from zero."
     )
     weight_decay: float = Field(
         0.0,
@@ -171,7 +171,7 @@ class RunConfig(Section):
     max_grad_norm: float = Field(
         1.0, gt=0, le=1e6, description="Gradients longer than this (Euclidean, all weights) are cut to it."
     )
-    seed: Seed = Field(0, description="Of order, initial adapter weights and dropout; 0 to 4294967295.")
+    seed: Seed = Field(0, description="Of order, initial adapter weights and dropout.")
     evaluate: Evaluate = Field(Evaluate(), description="How often the run is looked at from outside.")
     checkpoint: Checkpoint = Field(
         Checkpoint(), description="How often enough is saved to go on after a crash."

@@ -15,6 +15,11 @@ from ftlab.warm import Replies, request
 
 Level = Literal["error", "warning", "note"]
 Origin = Literal["probe", "earlier runs", "estimate"]
+_SOURCES: dict[Origin, str] = {
+    "probe": "measured on a few steps",
+    "earlier runs": "as earlier runs took",
+    "estimate": "reckoned, not measured",
+}
 
 FITS = 0.95  # of the memory that is free: the rest is for the system, and for what a forecast is wrong by
 LOOKED_THROUGH = 50  # earlier runs
@@ -101,6 +106,7 @@ class Preflight:
 
     def _told(self) -> list[tuple[str, str]]:
         told = []
+        source = f" ({_SOURCES[self.source]})" if self.source else ""
         if self.parameters is not None and self.trained is not None:
             share = self.trained / self.parameters
             told.append(("learns", f"{self.trained:,} of {self.parameters:,} numbers ({share:.2%})"))
@@ -112,11 +118,11 @@ class Preflight:
             told.append(
                 (
                     "memory",
-                    f"{verdict}: {self.memory_mib:,.0f} MiB of {self.available_mib:,.0f} MiB ({self.source})",
+                    f"{verdict}: {self.memory_mib:,.0f} MiB of {self.available_mib:,.0f} MiB{source}",
                 )
             )
         if self.seconds is not None:
-            told.append(("time", f"about {_duration(self.seconds)} ({self.source})"))
+            told.append(("time", f"about {_duration(self.seconds)}{source}"))
         return told
 
 

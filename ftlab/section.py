@@ -59,7 +59,7 @@ def _told(model: type[Section], fault: ErrorDetails) -> tuple[str, str]:
     if kind == "union_tag_invalid":
         known = [tag.strip(" '") for tag in fault["ctx"]["expected_tags"].split(",")]
         return path, f"there is no {fault['ctx']['tag']!r}; {nearest(fault['ctx']['tag'], known)}"
-    message = fault["msg"].removeprefix("Value error, ")
+    message = fault["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
     text = f"{message[:1].lower()}{message[1:]}"
     if kind == "value_error" and isinstance(value, dict):  # fields that do not go together, which it names
         return path, text

@@ -119,11 +119,15 @@ def _flow(value: Any) -> str:
     """YAML on one line, as `--set` takes it."""
     import yaml
 
+    if isinstance(value, list | dict):  # JSON is YAML, and its quotes need no escape in a shell
+        text = json.dumps(value, ensure_ascii=False)
+        if text.isprintable() and yaml.safe_load(text) == value:
+            return text
     options: dict[str, Any] = {"default_flow_style": True, "width": float("inf"), "sort_keys": False}
     if isinstance(value, str) and not value.isprintable():
         options["default_style"] = '"'
     for is_readable in (True, False):  # a few rare characters are read back as others unless they are escaped
-        text: str = yaml.safe_dump(value, allow_unicode=is_readable, **options)
+        text = yaml.safe_dump(value, allow_unicode=is_readable, **options)
         text = text.removesuffix("...\n").rstrip("\n")
         if yaml.safe_load(text) == value:
             break
@@ -188,6 +192,10 @@ def from_yaml(text: str) -> RunConfig:
         values = parse_yaml(text, "YAML")
     except ConfigError as error:
         raise ConfigError(re.sub(r"^YAML:(\d+):(\d+): ", r"line \1, column \2: ", str(error))) from None
+    if isinstance(values, str):
+        raise ConfigError(
+            "this is no configuration: expected YAML such as `model: wren`, a call of launch(…), or `ftlab train …`"
+        )
     written = _Written()
     written.places = _nodes(yaml.compose(text, Loader=yaml.SafeLoader))
     return written.config(lambda: RunConfig.from_dict({} if values is None else values))

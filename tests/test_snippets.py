@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftlab import snippets
@@ -69,6 +69,7 @@ CONFIGS = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("way", WAYS)
+@settings(deadline=None)  # the machine may be busy
 @given(config=CONFIGS)
 def test_any_configuration_comes_back_from_its_text(way, config):
     to_text, from_text = WAYS[way]
@@ -112,6 +113,11 @@ def test_the_shell_text_is_what_the_command_takes(monkeypatch, tmp_path):
     assert asked == [config]
 
 
+def test_prompts_are_legible_in_the_shell_text():
+    config = presets()[0].config.with_(**{"evaluate.prompts": ["Where does Tom live?"]})
+    assert "--set 'evaluate.prompts=[\"Where does Tom live?\"]'" in snippets.to_shell(config)
+
+
 @pytest.mark.parametrize("text", [
     'launch(model="wren", method="lora", epochs=2)',
     'import ftlab\nrun = ftlab.launch(model="wren", method=dict(kind="lora"), epochs=4 / 2).wait()',
@@ -145,7 +151,7 @@ def test_a_command_with_a_file_reads_it(tmp_path):
     ("method:\n  kind: lora\n  rnak: 3\n", "line 3, column 3: method.rnak: no such key (value 3); did you mean 'rank'?"),
     ("epochs: 1\nepochs: 2\n", "line 2, column 1: 'epochs' is there twice"),
     ("a: b: c", "line 1, column 5: not YAML: "),
-    ("just words", "configuration: expected keys and values, not str"),
+    ("just words", "this is no configuration: expected YAML such as"),
     ("evaluate:\n  prompts: [a, 3]", "line 2, column 16: evaluate.prompts.1: "),
     ("launch(\n  model='wren',\n  method={'kind': 'lora', 'rank': 0})", "line 3, column 27: method.rank: input should be greater than 0, not 0"),
     ("launch(model=", "line 1, column 7: not Python: "),

@@ -17,7 +17,7 @@ class Adapter(Section):
         None, gt=0, le=8192, description="The adapter counts alpha / rank times; none: twice the rank."
     )
     dropout: float = Field(
-        0.0, ge=0, lt=1, description="Share of the adapter's inputs that is dropped at random, 0 to 1."
+        0.0, ge=0, lt=1, description="Share of the adapter's inputs that is dropped at random."
     )
     targets: Literal["all-linear", "attention"] | Annotated[list[Name], Field(min_length=1)] = Field(
         "all-linear",

@@ -147,6 +147,8 @@ def _data_sha256(source: str) -> str | None:
 def _is_about_memory(error: BaseException) -> bool:
     """Torch's own error of a GPU, Python's, and what torch says on a CPU, which has no class of its own."""
     words = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
+    if error.__cause__ is not None and _is_about_memory(error.__cause__):
+        return True  # weights that could not be loaded for it
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

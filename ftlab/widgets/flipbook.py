@@ -4,6 +4,7 @@ What takes seconds to compute (an answer after 30 examples, or after 300; an ada
 computed once, and then answers the hand at once, also where no kernel is left to ask.
 """
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,8 @@ class Said:
     def html(self) -> str:
         note = f" <small>{escape(self.note)}</small>" if self.note else ""
         quote = "white-space:pre-wrap;border-left:3px solid #888888;margin:2px 0 8px;padding:2px 0 2px 10px"
-        return f'<div><b>{escape(self.label)}</b>{note}</div><div style="{quote}">{escape(self.text)}</div>'
+        text = escape(self.text) or "<i>the text is empty</i>"
+        return f'<div><b>{escape(self.label)}</b>{note}</div><div style="{quote}">{text}</div>'
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,21 @@ class Bars:
 
     def html(self) -> str:
         cells = "".join(
-            f'<tr><td style="text-align:left">{escape(name)}</td>'
-            f'<td style="text-align:right">{escape(_figure(value, self.unit))}</td></tr>'
+            f'<tr><td style="{_NARROW};text-align:left">{escape(name)}</td>'
+            f'<td style="{_NARROW};width:200px;text-align:left">{self._bar(value)}</td>'
+            f'<td style="{_NARROW};text-align:right">{escape(_figure(value, self.unit))}</td></tr>'
             for name, value in self.rows
         )
-        return f"<div><b>{escape(self.title)}</b></div><table><tbody>{cells}</tbody></table>"
+        return (
+            f"<div><b>{escape(self.title)}</b></div>"
+            f'<table style="margin:2px 0 10px"><tbody>{cells}</tbody></table>'
+        )
+
+    def _bar(self, value: float | None) -> str:
+        if value is None or not math.isfinite(value) or self.high <= self.low:
+            return ""
+        share = min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
+        return f'<span style="display:inline-block;height:10px;width:{share:.1%};background:#2f7fd1"></span>'
 
 
 @dataclass(frozen=True)
@@ -199,6 +211,12 @@ class Flipbook(LabWidget):
         if count > MOST_PAGES:
             raise ConfigError(f"{count} pages are too many to turn; {MOST_PAGES} is the most")
         names = [axis.name for axis in self._axes]
+        try:
+            inspect.signature(page).bind(**dict.fromkeys(names))
+        except TypeError as error:
+            raise ConfigError(
+                f"page: {error}; its arguments are named like the axes: {', '.join(names)}"
+            ) from None
         places = itertools.product(*(axis.values for axis in self._axes))
         self._blocks = [list(page(**dict(zip(names, values, strict=True)))) for values in places]
         super().__init__(
@@ -238,18 +256,23 @@ class Flipbook(LabWidget):
 
     def _twin(self) -> str:
         """The pages along the first axis, the others as they stand; at most six, evenly spread."""
-        head = f"<p><b>{escape(self.title)}</b></p><p>{escape(self.about)}</p>"
         first = self._axes[0]
         shown = _spread(len(first.values), TWIN_PAGES)
-        pages = ""
+        told = f" {len(shown)} of {len(self.pages)} pages:" if len(shown) < len(self.pages) else ""
+        head = f"<p><b>{escape(self.title)}</b></p><p>{escape(self.about)}<small>{told}</small></p>"
+        pages, drawn = "", set[str]()
         for place in shown:
             at = [place, *self.at[1:]]
             named = ", ".join(
                 f"{axis.name}: {axis.labels[one]}" for axis, one in zip(self._axes, at, strict=True)
             )
-            pages += f"<hr><p><u>{escape(named)}</u></p>" + "".join(
-                block.html() for block in self.page_at(at)
-            )
+            pages += f"<hr><p><u>{escape(named)}</u></p>"
+            for block in self.page_at(at):
+                html = block.html()
+                if isinstance(block, Curves | Cells) and html in drawn:
+                    html = f"<p><b>{escape(block.title)}</b>: as above</p>"
+                drawn.add(html)
+                pages += html
         return f'<div style="max-width:760px">{head}{pages}</div>'
 
 
@@ -288,8 +311,14 @@ def _figure(value: Any, unit: str = "") -> str:
         return "none"
     if isinstance(value, str):
         return value
-    text = f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+    text = (
+        f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    )
     return f"{text} {unit}".strip()
+
+
+_NARROW = "padding:0 10px 0 0;vertical-align:middle"
+"""Of a cell in a twin: a list of bars is read at a glance, not scrolled through."""
 
 
 def _visible(text: str) -> str:

@@ -13,6 +13,7 @@ from ftlab.widgets import sheet, versus
 from ftlab.widgets.glance import Glance
 from ftlab.widgets.listed import Entry, Listed
 from ftlab.widgets.presence import Presence
+from ftlab.widgets.run_view import RunView
 from ftlab.widgets.story import plain
 from ftlab.widgets.versus import Course
 from ftlab.widgets.widget import LabWidget
@@ -29,8 +30,8 @@ class Runs(LabWidget):
     """The table of all runs, live: stop, resume, queue, clone, delete, and compare those that are ticked.
 
     `Runs()` shows this home's; `Runs(source)` what the function gives, newest first, as `ftlab.runs` does. selected:
-    names of 2 to 10 runs to compare from the start. `chosen` is the name of the run that somebody opened last, to be
-    observed: `table.observe(show, "chosen")`. Where nobody can click the table is left as it stands.
+    names of 2 to 10 runs to compare from the start. A run that somebody opens is shown below, and `chosen` is its name,
+    to be observed: `table.observe(show, "chosen")`. Where nobody can click the table is left as it stands.
     """
 
     stem = "runs"
@@ -42,6 +43,8 @@ class Runs(LabWidget):
     """{name: {step, total, loss, eval_loss, spark, seconds, memory, eta}} of those that train now."""
     chosen = traitlets.Unicode("").tag(sync=True)
     """The run that was opened last."""
+    view = traitlets.Unicode("").tag(sync=True)
+    """The model id of the RunView of the opened run; empty where none is open."""
     selected: traitlets.List[str] = traitlets.List().tag(sync=True)
     """Names of the runs that are compared, in the order in which they were ticked."""
     metric = traitlets.Unicode(versus.FIRST).tag(sync=True)
@@ -70,6 +73,7 @@ class Runs(LabWidget):
         self._source = source or import_module("ftlab.run").runs
         self._entries: dict[str, Entry] = {}
         self._courses: dict[str, tuple[Course, int | None]] = {}
+        self._opened: RunView | None = None
         self._presence = Presence()
         self._nudged = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -99,6 +103,8 @@ class Runs(LabWidget):
             gone = [name for name in self.selected if name not in entries]
             with self._together():
                 self._draw()
+                if self._opened is not None and self._opened.name not in entries:
+                    self._open(None)
                 if gone:
                     self._select([name for name in self.selected if name in entries])
 
@@ -240,8 +246,22 @@ class Runs(LabWidget):
             self._draw_compared()
 
     def _do_choose(self, message: dict[str, Any]) -> None:
-        """Open this run; what that means is for whoever observes `chosen`."""
-        self.chosen = self._entry(message).run.name
+        """Open this run below the table, and tell whoever observes `chosen`."""
+        run = self._entry(message).run
+        view = self._opened
+        if view is None or view.name != run.name:
+            self._open(RunView(run))
+        self.chosen = run.name
+
+    def _do_shut(self, _message: dict[str, Any]) -> None:
+        """Puts the opened run away."""
+        self._open(None)
+
+    def _open(self, view: RunView | None) -> None:
+        old, self._opened = self._opened, view
+        self.view = (view.model_id or "") if view else ""
+        if old is not None:
+            old.close()
 
     def _do_stop(self, message: dict[str, Any]) -> None:
         """Let it finish its step, save and end; take it out of the line where it waits."""
@@ -311,6 +331,12 @@ class Runs(LabWidget):
         threading.Thread(target=work, name="start of a run", daemon=True).start()
 
     # without a page
+
+    def close(self) -> None:
+        """The view below goes with the table."""
+        if self._opened is not None:
+            self._opened.close()
+        super().close()
 
     def _settle(self) -> None:
         self.refresh()

@@ -35,6 +35,7 @@ def as_rank(rank: int, port: int, folder: Path) -> None:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
     train(folder)
 
 

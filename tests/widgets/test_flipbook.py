@@ -86,10 +86,36 @@ def test_the_twin_shows_the_pages_along_the_first_axis(book):
     assert [f"Answer after {n}" in twin for n in EXAMPLES] == [True] * 4
     assert "all: Mia" not in twin, "the other axis stays where it is"
     assert "&lt;b&gt;Mia&lt;/b&gt;" in twin
-    assert twin.count("<img") == 4
+    assert twin.count("<img") == 1 and twin.count("Right answers</b>: as above") == 3, "the same curve once"
+
+
+def test_a_twin_tells_how_many_pages_it_leaves_out_and_what_is_empty():
+    twin = Flipbook({"n": range(9)}, lambda n: [Said("Answer", ""), Bars("b", [("x", n / 8)])])._twin()
+    assert "6 of 9 pages" in twin and "the text is empty" in twin
+    assert [f"width:{share:.1%}" in twin for share in (0, 0.25, 1)] == [True, True, True]
+    assert "pages" not in Flipbook({"n": [1, 2]}, lambda n: [Said("Answer", "yes")])._twin()
+
+
+def test_bars_stand_apart_under_a_notebooks_own_style(bench, live):
+    names = ["short", "a name that needs more room than the others have " * 3, "last"]
+    web = bench.open(Flipbook({"n": [1]}, lambda n: [Bars("b", [(name, 0.5) for name in names])]))
+    web.add_style_tag(content="body dl { display: block } body dl dt { float: left; width: 20% }")
+    lefts = web.evaluate(
+        "[...document.querySelectorAll('.fb-track')].map((one) => one.getBoundingClientRect().left)"
+    )
+    tops = web.evaluate(
+        "[...document.querySelectorAll('.fb-bars dt')].map((one) => one.getBoundingClientRect().top)"
+    )
+    bottoms = web.evaluate(
+        "[...document.querySelectorAll('.fb-bars dt')].map((one) => one.getBoundingClientRect().bottom)"
+    )
+    assert len(set(lefts)) == 1
+    assert all(top >= bottom for top, bottom in zip(tops[1:], bottoms, strict=False))
 
 
 def test_what_cannot_be_turned_is_refused():
+    with pytest.raises(ConfigError, match="arguments are named like the axes: n"):
+        Flipbook({"n": [1, 2]}, lambda examples: [])
     with pytest.raises(ConfigError, match="'n' has no values"):
         Flipbook({"n": []}, lambda n: [])
     with pytest.raises(ConfigError, match="n has no 7; it has"):

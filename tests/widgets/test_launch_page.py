@@ -78,6 +78,7 @@ def test_what_does_not_fit_is_told_at_the_field_counted_at_the_top_and_holds_the
     assert page.locator(".la-start").is_disabled() and rank.get_attribute("aria-invalid") == "true"
     assert "valid integer" in page.locator('[data-path="method.rank"] .la-fault').inner_text()
     assert rank.input_value() == "many"
+    has(page, "As it was before the mistake")
     page.get_by_text("More: Data").click()
     field(page, "Max length").fill("3")
     has(page, "2 fields to mend")

@@ -232,6 +232,27 @@ class TestCommands:
         heard(table, "choose", name="first")
         assert seen == ["first"]
 
+    def test_one_run_is_open_at_a_time_and_goes_with_what_shows_it(self, heard):
+        ended("first")
+        ended("second")
+        table = Runs()
+        heard(table, "choose", name="first")
+        first = table._opened
+        assert first.name == "first" and table.view == first.model_id
+        heard(table, "choose", name="first")
+        assert table._opened is first, "open already"
+        heard(table, "choose", name="second")
+        assert table._opened.name == "second" and first.comm is None
+        heard(table, "delete", name="second")
+        assert table.view == "", "what is deleted is open no longer"
+        heard(table, "choose", name="first")
+        heard(table, "shut")
+        assert table.view == ""
+        heard(table, "choose", name="first")
+        shown = table._opened
+        table.close()
+        assert shown.comm is None
+
 
 class TestComparison:
     def test_runs_lie_over_each_other_by_steps_tokens_and_seconds(self, heard):
@@ -412,6 +433,35 @@ class TestPage:
         page.locator("[data-run=tour-sft-rank-2]").wait_for(state="detached")
         assert {run.name for run in runs()} == {"tour-sft", "tour-dpo", "other"}
         assert page.evaluate("window.hacked") is None
+
+    def test_two_quick_ticks_are_two_runs(self, bench, heard):
+        ended("one")
+        ended("two")
+        table = Runs()
+        page = bench.open(table, width=1200)
+        ticks = "[...document.querySelectorAll('.rs-tick input')]"
+        assert page.evaluate(f"{ticks}.map((tick) => (tick.click(), tick.checked))") == [True, True]
+        page.get_by_text("2 runs compared").wait_for()
+        assert sorted(table.selected) == ["one", "two"]
+        assert page.evaluate(f"{ticks}.map((tick) => tick.checked)") == [True, True]
+
+    def test_an_opened_run_is_shown_below_until_it_is_closed(self, bench, heard):
+        ended("one")
+        table = Runs()
+        page = bench.open(table, width=1200)
+        page.evaluate("""() => {
+          model.widget_manager = {
+            get_model: async (id) => ({ id }),
+            create_view: async ({ id }) => { const el = document.createElement('div'); el.textContent = `view of ${id}`; return { el, remove: () => undefined }; },
+          };
+        }""")
+        page.get_by_role("button", name="Open").click()
+        page.get_by_text("view of").wait_for()
+        assert page.locator(".rs-opened").inner_text().endswith(table.view)
+        page.get_by_role("button", name="Close").click()
+        page.locator(".rs-opened").wait_for(state="hidden")
+        assert table.view == ""
+        assert page.evaluate("document.activeElement.dataset.run") == "one"
 
     def test_a_column_is_sorted_by_a_press_and_a_row_keeps_the_focus(self, bench, heard):
         for name, scale in (("a", 2.0), ("b", 3.0), ("c", 1.0)):

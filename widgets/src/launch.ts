@@ -10,6 +10,7 @@ import { at, type Tree } from './lib/form/tree';
 import { mint } from './lib/id';
 import { ownKeys } from './lib/keys';
 import { observe, type Model, type Scene } from './lib/model';
+import { Stage } from './lib/stage';
 
 interface Finding { level: 'error' | 'warning' | 'note'; field: string; text: string }
 interface Preflight { state?: 'none' | 'checking' | 'done' | 'failed'; lines?: string[]; findings?: Finding[]; fits?: boolean | null; advice?: string[]; error?: string }
@@ -34,12 +35,6 @@ interface Traits {
   error: string;
 }
 
-/** The part of a notebook's widget manager that shows one widget inside another. */
-interface Manager {
-  get_model(id: string): Promise<unknown>;
-  create_view(model: unknown, options?: object): Promise<{ el: HTMLElement; remove(): void }>;
-}
-
 const TYPING_MS = 250;
 const PATIENCE_MS = 20_000; // a start may have to wait for the process that trains
 const TABS: [string, string][] = [['python', 'Python'], ['yaml', 'YAML'], ['shell', 'Shell'], ['script', 'TRL script']];
@@ -54,6 +49,7 @@ class Texts {
   private readonly tabs: HTMLButtonElement[];
   private readonly area: HTMLTextAreaElement;
   private readonly told = h('div', { class: 'la-told', role: 'status' });
+  private readonly late = h('div', { class: 'la-told ft-warn', role: 'status', hidden: true }, 'As it was before the mistake; it follows again once all fields fit.');
   private readonly copy = h('button', { type: 'button', onclick: () => void this.toClipboard() }, 'Copy');
   private readonly take = h('button', { type: 'button', class: 'ft-primary', hidden: true, onclick: () => void this.giveBack() }, 'Fill the form');
   private readonly undo = h('button', { type: 'button', class: 'ft-quiet', hidden: true, onclick: () => this.reset() }, 'Discard');
@@ -63,7 +59,7 @@ class Texts {
     this.tabs = TABS.map(([name, title]) => h('button', { type: 'button', role: 'tab', id: `${id}-tab-${name}`, class: 'ft-quiet', 'data-name': name, 'aria-controls': `${id}-panel`, onclick: () => this.show(name) }, title));
     this.root = h('section', { class: 'la-texts', 'aria-label': 'The same as text' },
       h('div', { class: 'la-tabs', role: 'tablist', 'aria-label': 'As text', 'data-walk': true }, ...this.tabs),
-      h('div', { role: 'tabpanel', id: `${id}-panel`, class: 'la-panel' }, this.area, h('div', { class: 'ft-row la-tools' }, this.copy, this.take, this.undo)), this.told);
+      h('div', { role: 'tabpanel', id: `${id}-panel`, class: 'la-panel' }, this.area, h('div', { class: 'ft-row la-tools' }, this.copy, this.take, this.undo)), this.late, this.told);
     this.show('python');
   }
 
@@ -71,6 +67,11 @@ class Texts {
     this.script = null;
     if (this.shown === 'script') void this.eject();
     else if (!this.isOwn) this.area.value = this.texts()[this.shown] ?? '';
+  }
+
+  /** While a field does not fit there is no configuration that could be written out. */
+  drawLate(isLate: boolean): void {
+    this.late.hidden = !isLate;
   }
 
   private show(name: string): void {
@@ -152,8 +153,6 @@ class Sheet implements Form {
   private readonly pending = new Map<string, Change>();
   private timer: ReturnType<typeof setTimeout> | undefined;
   private sending: Promise<void> = Promise.resolve();
-  private embedded = '';
-  private leave: (() => void) | null = null;
 
   private readonly banner = h('div', { class: 'ft-banner ft-bad', role: 'alert', hidden: true });
   private readonly preset = h('select', { id: `${this.id}-preset`, onchange: () => void this.begin() });
@@ -171,10 +170,12 @@ class Sheet implements Form {
   private readonly startWords = h('span', {}, 'Start');
   private readonly texts: Texts;
   private readonly runTold = h('p', { class: 'la-run-told', role: 'status' });
-  private readonly stage = h('div', { class: 'la-stage' });
-  private readonly below = h('section', { class: 'la-run', 'aria-label': 'The run', hidden: true }, this.runTold, this.stage);
+  private readonly stage: Stage;
+  private readonly below = h('section', { class: 'la-run', 'aria-label': 'The run', hidden: true }, this.runTold);
 
   constructor(private model: Model<Traits>, private channel: Channel, signal: AbortSignal) {
+    this.stage = new Stage(model, signal);
+    this.below.append(this.stage.root);
     fill(this.start, h('kbd', { 'aria-hidden': 'true' }, 'Ctrl ⏎'), this.startWords);
     this.texts = new Texts(this.id, () => model.get('texts'), async (type, body) => {
       await this.flush();
@@ -195,10 +196,7 @@ class Sheet implements Form {
       this.link = link;
       this.drawState();
     });
-    signal.addEventListener('abort', () => {
-      clearTimeout(this.timer);
-      this.leave?.();
-    });
+    signal.addEventListener('abort', () => clearTimeout(this.timer));
   }
 
   // What fields ask
@@ -331,6 +329,7 @@ class Sheet implements Form {
     this.count.hidden = !many;
     fill(this.wrong, ...faults.map(([path, text]) => h('li', {}, this.pointer(path), h('span', {}, text))));
     this.drawPreflight(many > 0);
+    this.texts.drawLate(many > 0);
     const hasErrors = this.model.get('preflight').findings?.some(({ level }) => level === 'error') ?? false;
     this.start.disabled = many > 0 || this.starting || this.link === 'gone';
     setText(this.startWords, this.starting ? 'Starting…' : hasErrors ? 'Start anyway' : this.model.get('started') ? 'Start another' : 'Start');
@@ -380,24 +379,14 @@ class Sheet implements Form {
   drawRun(): void {
     const [name, note] = [this.model.get('run_name'), this.model.get('note')];
     this.below.hidden = !name;
-    setText(this.runTold, name ? `✓ ${name}${note ? ` ${note}` : ''}` : '');
+    setText(this.runTold, name ? `✓ ${name} ${note || 'was started'}` : '');
     void this.embed(this.model.get('view'));
   }
 
   /** Shows the run's own view below; where the page cannot, its name has to do. */
   private async embed(id: string): Promise<void> {
-    const manager = this.model.widget_manager as Partial<Manager> | undefined;
-    if (!id || id === this.embedded || !manager?.get_model || !manager.create_view) return;
-    this.embedded = id;
-    this.leave?.();
     try {
-      const view = await manager.create_view(await manager.get_model(id), {});
-      if (this.embedded !== id) {
-        view.remove();
-        return;
-      }
-      this.leave = () => view.remove();
-      fill(this.stage, view.el);
+      if (!(await this.stage.show(id))) return;
       if (this.isAwaited) this.below.scrollIntoView?.({ block: 'start' });
       this.isAwaited = false;
     } catch (error) {

@@ -8,6 +8,7 @@ import { h, setText } from './lib/dom';
 import { keepFocus } from './lib/focus';
 import { isTyping, ownKeys } from './lib/keys';
 import { matching, merged, ordered, spark, words, type Column, type Row } from './lib/listing';
+import { Stage } from './lib/stage';
 import { observe, type Model, type Scene } from './lib/model';
 import { Versus } from './lib/versus';
 
@@ -17,6 +18,7 @@ interface Traits {
   live: Record<string, Partial<Row>>;
   chosen: string;
   selected: string[];
+  view: string;
   metric: string;
   metrics: Metric[];
   curves: Curve[];
@@ -103,7 +105,9 @@ class Table {
   private shown: Row[] = [];
   private refusal = '';
   private link: Link = 'live';
+  private isAwaited = false; // a run was opened here, so its view is what is looked for
   private editing = ''; // name of the run whose copy is being edited
+  private wanted: string[] | null = null; // what is ticked here, until the kernel says so too
   private doomed = ''; // name of the run whose end has to be confirmed
   private readonly lines = new Map<string, Line>();
 
@@ -131,8 +135,12 @@ class Table {
   private readonly keep = h('button', { type: 'button', onclick: () => this.leave() }, 'Keep it');
   private readonly doubts = h('div', { class: 'ft-banner ft-warn rs-doubts', role: 'alertdialog', 'aria-label': 'Delete a run', hidden: true }, this.question, ' ', h('button', { type: 'button', onclick: () => void this.destroy() }, 'Delete it'), ' ', this.keep);
   readonly versus: Versus;
+  private readonly stage: Stage;
+  private readonly opened = h('section', { class: 'rs-opened', 'aria-label': 'The opened run', hidden: true });
 
   constructor(private model: Model<Traits>, private channel: Channel, signal: AbortSignal) {
+    this.stage = new Stage(model, signal);
+    this.opened.append(h('div', { class: 'ft-row rs-opened-head' }, h('span', { class: 'ft-space' }), h('button', { type: 'button', class: 'ft-quiet', onclick: () => void this.shut() }, 'Close')), this.stage.root);
     const head = h('tr', {}, h('th', { class: 'rs-tick' }, h('span', { class: 'ft-unseen' }, 'Compare')), ...COLUMNS.map(([column, label]) => {
       const cell = h('th', { scope: 'col', class: `rs-${column}`, 'aria-sort': 'none' }, h('button', { type: 'button', class: 'ft-quiet rs-sort', onclick: () => this.sort(column) }, label));
       this.heads.set(column, cell);
@@ -145,7 +153,7 @@ class Table {
       h('div', { class: 'ft-row rs-head' }, h('span', { class: 'rs-heading' }, 'Runs'), this.count, h('span', { class: 'ft-space' }), this.filter),
       h('div', { class: 'rs-scroll' }, table), this.empty, this.more,
       h('div', { class: 'ft-row rs-acts', role: 'group', 'aria-label': 'What to do with the run' }, this.target, ...[this.open, this.stop, this.start, this.queue, this.sooner, this.later, this.clone, this.remove].map(({ root }) => root)),
-      this.doubts, this.editor, this.versus.root);
+      this.doubts, this.editor, this.versus.root, this.opened);
     channel.watch((link) => {
       this.link = link;
       this.drawActs();
@@ -159,7 +167,7 @@ class Table {
     if (!this.shown.some(({ name }) => name === this.current)) this.current = this.shown[0]?.name ?? '';
     const focused = document.activeElement;
     const had = focused instanceof HTMLElement && this.body.contains(focused);
-    const selected = new Set(this.model.get('selected'));
+    const selected = new Set(this.wanted ?? this.model.get('selected'));
     const names = new Set(this.shown.map(({ name }) => name));
     for (const [name, line] of this.lines) {
       if (names.has(name)) continue;
@@ -281,18 +289,44 @@ class Table {
   }
 
   private toggle(name: string): void {
-    const selected = this.model.get('selected');
+    const selected = this.wanted ?? this.model.get('selected');
     const names = selected.includes(name) ? selected.filter((one) => one !== name) : [...selected, name];
     if (names.length > MOST_COMPARED) {
       this.refusal = `${MOST_COMPARED} runs at most are compared; take one out first.`;
       this.drawTable();
       return;
     }
-    void this.ask('select', { names });
+    this.wanted = names;
+    void this.ask('select', { names }).then(() => {
+      if (this.wanted !== names) return; // ticked further meanwhile
+      this.wanted = null;
+      this.drawTable();
+    });
+    this.drawTable();
   }
 
   private act(type: 'stop' | 'start' | 'choose'): Promise<unknown> {
+    this.isAwaited = type === 'choose';
     return this.ask(type, { name: this.current });
+  }
+
+  private async shut(): Promise<void> {
+    await this.ask('shut', {});
+    this.lines.get(this.current)?.root.focus();
+  }
+
+  /** The run that was opened, with its curves and answers, below the table. */
+  async drawOpened(): Promise<void> {
+    const id = this.model.get('view');
+    try {
+      const isNew = await this.stage.show(id);
+      this.opened.hidden = !this.stage.root.childElementCount;
+      if (isNew && this.isAwaited) this.opened.scrollIntoView?.({ block: 'nearest' });
+      if (isNew) this.isAwaited = false;
+    } catch (error) {
+      this.refusal = `${this.model.get('chosen')} cannot be shown here (${(error as Error).message}).`;
+      this.drawTable();
+    }
   }
 
   private enqueue(): Promise<unknown> {
@@ -309,7 +343,7 @@ class Table {
     if (!reply) return;
     this.leave();
     this.editing = name;
-    setText(this.told, `A copy of ${name}: change what is to be different. Left as it is, the name is made from both.`);
+    setText(this.told, `A copy of ${name}: change what is to be different. Where you leave the name, the copy gets one of its own.`);
     this.text.value = String(reply.yaml);
     this.editor.hidden = false;
     this.text.setSelectionRange(0, 0); // the browser would show the end
@@ -372,6 +406,7 @@ export default {
     el.append(table.root);
     ownKeys(table.root, (event) => table.key(event), signal);
     observe(model, ['rows', 'live', 'selected', 'chosen', 'error'], () => table.drawTable(), signal);
+    observe(model, ['view'], () => void table.drawOpened(), signal);
     observe(model, ['selected', 'metric', 'metrics', 'curves', 'steps', 'values', 'tokens', 'seconds'], () => table.versus.drawCurves(), signal);
     observe(model, ['differences', 'selected', 'curves'], () => table.versus.drawFields(), signal);
     observe(model, ['answers', 'selected'], () => table.versus.drawAnswers(), signal);

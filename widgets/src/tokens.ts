@@ -60,11 +60,11 @@ class View {
 
   constructor(private model: Model<Traits>, private channel: Channel, signal: AbortSignal) {
     this.masks = MASKS.map(([mask, label, title]) => h('button', { type: 'button', role: 'radio', title, 'data-mask': mask, onclick: () => this.show({ mask }) }, label));
-    this.maskGroup = h('div', { class: 'ft-row tk-masks', role: 'radiogroup', 'aria-label': 'What is learned' }, ...this.masks);
+    this.maskGroup = h('div', { class: 'ft-row tk-masks', role: 'radiogroup', 'aria-label': 'What is learned' }, h('span', { class: 'tk-label', 'aria-hidden': 'true' }, 'Learn'), ...this.masks);
     this.root = h('section', { class: 'ftlab tk', 'aria-label': 'Tokens', tabindex: '-1' },
       this.error,
       h('div', { class: 'ft-row tk-head' }, this.counts, h('span', { class: 'ft-quietly' }, `${model.get('source')}, as ${model.get('model')} reads it`), h('span', { class: 'ft-space' }), this.note),
-      h('div', { class: 'ft-row' }, this.back, this.number, this.of, this.next, this.slider),
+      h('div', { class: 'ft-row tk-turn' }, this.back, this.number, this.of, this.next, this.slider),
       h('div', { class: 'ft-row tk-settings' }, this.maskGroup,
         h('span', { class: 'ft-row tk-field' }, h('label', { for: `${this.id}-length` }, 'at most'), this.length, 'tokens'), this.packLabel, h('span', { class: 'ft-space' }), this.loss),
       h('div', { class: 'tk-legend ft-quietly' },
@@ -102,7 +102,7 @@ class View {
 
   private ask(type: string, body: Record<string, unknown>): void {
     this.channel.ask(type, body).then(() => this.refuse(''), (error: unknown) => {
-      if (error instanceof CommandError) this.refuse(error.message);
+      this.refuse(error instanceof CommandError ? error.message : `The kernel did not answer (${(error as Error).message}); it may be busy.`);
       this.drawState(); // what was typed goes back to what is
     });
   }

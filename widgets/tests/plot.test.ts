@@ -17,6 +17,11 @@ describe('plot', () => {
     expect(drawn.querySelectorAll('polyline')).toHaveLength(1);
     expect(drawn.querySelector('.pl-here')!.getAttribute('x1')).toBe(String(52 + (420 - 52 - 12) / 2));
   });
+  it('names each axis where it stands', () => {
+    const words = [...plot('Loss', [line([2, 1])], 'step', 'nats', null).querySelectorAll('text')].map((one) => one.textContent);
+    expect(words).toContain('step');
+    expect(words).toContain('nats');
+  });
   it('leaves a gap out and survives a flat line, a single point, and nothing at all', () => {
     expect(plot('a', [line([1, null, 1])], '', '', null).querySelector('polyline')!.getAttribute('points')!.split(' ')).toHaveLength(2);
     expect(plot('b', [line([3])], '', '', null).innerHTML).not.toContain('NaN');

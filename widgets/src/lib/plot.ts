@@ -8,6 +8,7 @@ const HEIGHT = 210;
 const LEFT = 52;
 const RIGHT = 12;
 const TOP = 10;
+const NAMED = 14; // room for the name of the upright axis, above it
 const BOTTOM = 38;
 const SPACE = 'http://www.w3.org/2000/svg';
 
@@ -22,16 +23,18 @@ export function plot(title: string, lines: Line[], x: string, y: string, here: n
   }
   const [left, right] = range(known.map(([step]) => step));
   const [low, high] = range(known.map(([, value]) => value));
+  const top = TOP + (y ? NAMED : 0);
   const across = (step: number) => LEFT + ((step - left) / (right - left)) * (WIDTH - LEFT - RIGHT);
-  const up = (value: number) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - TOP - BOTTOM);
+  const up = (value: number) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - top - BOTTOM);
   const svg = element('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': `${title}: ${told(lines)}` });
   for (const value of [low, (low + high) / 2, high]) {
     svg.append(element('line', { class: 'pl-grid', x1: LEFT, x2: WIDTH - RIGHT, y1: up(value), y2: up(value) }));
     svg.append(text(brief(value), { class: 'pl-tick', x: LEFT - 6, y: up(value) + 4, 'text-anchor': 'end' }));
   }
   for (const step of [left, right]) svg.append(text(brief(step), { class: 'pl-tick', x: across(step), y: HEIGHT - BOTTOM + 15, 'text-anchor': step === left ? 'start' : 'end' }));
-  svg.append(text([x, y && `(${y})`].filter(Boolean).join(' '), { class: 'pl-tick', x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 6, 'text-anchor': 'middle' }));
-  if (here !== null) svg.append(element('line', { class: 'pl-here', x1: across(here), x2: across(here), y1: TOP, y2: HEIGHT - BOTTOM }));
+  svg.append(text(x, { class: 'pl-tick', x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 6, 'text-anchor': 'middle' }));
+  if (y) svg.append(text(y, { class: 'pl-tick', x: LEFT, y: TOP + 2, 'text-anchor': 'start' }));
+  if (here !== null) svg.append(element('line', { class: 'pl-here', x1: across(here), x2: across(here), y1: top, y2: HEIGHT - BOTTOM }));
   lines.forEach((line, place) => {
     const spots = line.steps.flatMap((step, at) => (typeof line.values[at] === 'number' ? [[across(step), up(line.values[at] as number)] as const] : []));
     if (!line.points) svg.append(element('polyline', { class: `pl-line-${place % 6}`, points: spots.map(([a, b]) => `${a.toFixed(1)},${b.toFixed(1)}`).join(' ') }));
