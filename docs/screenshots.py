@@ -26,7 +26,7 @@ WIDE, NARROW, WINDOW = 1120, 560, {"width": 1440, "height": 1040}
 TALL = 1700  # a widget is cut off where it ends below the window
 SCALE = 1.5
 COLOURS = 128
-WAIT_MS = 600_000  # a training may take minutes on a busy machine
+WAIT_MS = 300_000  # a training may take minutes on a busy machine
 THEMES = ("light", "dark")
 
 
@@ -290,7 +290,7 @@ def take_launching(tour: Tour) -> None:
     """The form with its look before the start, the tokens of a row, and runs side by side."""
     tour.run("import Flipbook")
     form = tour.run("Launch(RunConfig").locator(".la")
-    form.get_by_text("fits").first.wait_for()
+    form.locator(".la-lines:not(.la-stale) li").first.wait_for()
     tour.shoot(form, "launch")
     tokens = tour.run("Tokens([row").locator(".tk")
     tokens.get_by_text("nats").first.wait_for()
