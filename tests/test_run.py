@@ -224,7 +224,8 @@ def test_a_run_whose_keeper_died_alone_goes_on():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGHUP])
 def test_a_run_outlives_the_kernel_that_started_it(number):
     code = (
-        "import sys; from ftlab.run import launch; from ftlab.warm import plain\n"
+        "import signal, sys; from ftlab.run import launch; from ftlab.warm import plain\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a suite in the background ignores it
         f"plain.TRAINER = (sys.executable, {str(ACTOR)!r})\n"
         "print(launch(trainer={'act': 'hold'}).name, flush=True); sys.stdin.read()"
     )
